@@ -1,0 +1,107 @@
+"""Refusals on the wire: RFC 9457 `application/problem+json`.
+
+The one place that knows which HTTP status a code of the contract's §9 has.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Send
+
+from queuesvc.domain.errors import Code, Refused
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+STATUS: Final[Mapping[Code, int]] = MappingProxyType(
+    {
+        Code.MALFORMED_REQUEST: 400,
+        Code.UNAUTHENTICATED: 401,
+        Code.FORBIDDEN: 403,
+        Code.EXCHANGE_NOT_FOUND: 404,
+        Code.QUEUE_NOT_FOUND: 404,
+        Code.MESSAGE_NOT_FOUND: 404,
+        Code.BINDING_NOT_FOUND: 404,
+        Code.STREAM_NOT_FOUND: 404,
+        Code.NOT_FOUND: 404,
+        Code.METHOD_NOT_ALLOWED: 405,
+        Code.NOT_ACCEPTABLE: 406,
+        Code.CONFLICT: 409,
+        Code.LEASE_LOST: 409,
+        Code.GONE: 409,
+        Code.QUEUE_NOT_EMPTY: 409,
+        Code.BODY_TOO_LARGE: 413,
+        Code.UNSUPPORTED_MEDIA_TYPE: 415,
+        Code.INVALID_REQUEST: 422,
+        Code.UNROUTABLE: 422,
+        Code.IDEMPOTENCY_KEY_REUSED: 422,
+        Code.QUEUE_FULL: 429,
+        Code.TOO_MANY_REQUESTS: 429,
+        Code.INTERNAL_ERROR: 500,
+        Code.UNAVAILABLE: 503,
+        Code.NO_REPLY: 504,
+    }
+)
+
+RETRY_AFTER_SECONDS: Final = 1
+"""The wait that is asked for where a refusal that may pass names none itself."""
+
+_MAY_PASS: Final = frozenset({Code.QUEUE_FULL, Code.TOO_MANY_REQUESTS, Code.UNAVAILABLE})
+
+Head = list[tuple[bytes, bytes]]
+
+
+def title(code: Code) -> str:
+    """The code as a person reads it: `Queue not found`."""
+    return code.value.replace("-", " ").capitalize()
+
+
+def method_not_allowed(allow: Iterable[str]) -> Refused:
+    """A 405, which must name the methods that there are (RFC 9110 §15.5.6)."""
+    methods = sorted(allow)
+    return Refused(Code.METHOD_NOT_ALLOWED, f"this resource answers to {', '.join(methods)}", allow=methods)
+
+
+def not_found() -> Refused:
+    """The 404 of a path that names nothing the broker has."""
+    return Refused(Code.NOT_FOUND, "there is nothing at this path; GET /docs lists what there is")
+
+
+def render(refused: Refused) -> tuple[int, Head, bytes]:
+    """A refusal's status, headers (lower-cased names) and body.
+
+    `retry_after_seconds` among its members is also sent as `Retry-After` in whole
+    seconds, rounded up, and `allow` as `Allow`.
+    """
+    code = refused.code
+    status = STATUS[code]
+    members: dict[str, Any] = {"type": f"urn:queuesvc:{code.value}", "title": title(code), "status": status}
+    members["detail"] = refused.detail
+    members.update(refused.extra)
+    if code in _MAY_PASS:
+        members.setdefault("retry_after_seconds", RETRY_AFTER_SECONDS)
+    body = orjson.dumps(members, default=str)
+    headers: Head = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+    if "retry_after_seconds" in members:
+        headers.append((b"retry-after", b"%d" % math.ceil(members["retry_after_seconds"])))
+    if "allow" in members:
+        headers.append((b"allow", ", ".join(members["allow"]).encode()))
+    return status, headers, body
+
+
+async def send_problem(send: Send, refused: Refused) -> None:
+    """Answer with a problem over bare ASGI."""
+    status, headers, body = render(refused)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def response(refused: Refused) -> Response:
+    """A problem as a Starlette response."""
+    status, headers, body = render(refused)
+    answer = Response(body, status)
+    answer.raw_headers = headers
+    return answer
