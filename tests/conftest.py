@@ -1,0 +1,64 @@
+"""Fixtures for every test: brokers that really run.
+
+`server` and `http` are a broker of the test's own, to kill and restart at will.
+`shared` is a client of one broker that lives through the whole run, for the many
+tests that only need names of their own: those come from `name`.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.support.server import Server
+
+TIMEOUT_SECONDS = 90.0  # above the longest wait of a receive
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A broker of the test's own, running, with its data in `tmp_path`."""
+    server = Server(tmp_path / "data")
+    try:
+        yield server.start()
+        check_log(server)
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def http(server: Server) -> Iterator[httpx2.Client]:
+    """A client of `server`."""
+    with httpx2.Client(base_url=server.url, timeout=TIMEOUT_SECONDS) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One broker for the whole run: not to be stopped, and used with names of the test's own."""
+    server = Server(tmp_path_factory.mktemp("shared") / "data")
+    try:
+        yield server.start()
+        check_log(server)
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def shared(shared_server: Server) -> Iterator[httpx2.Client]:
+    """A client of `shared_server`."""
+    with httpx2.Client(base_url=shared_server.url, timeout=TIMEOUT_SECONDS) as client:
+        yield client
+
+
+@pytest.fixture
+def name() -> Callable[..., str]:
+    """Makes names that no other test uses: `name("orders")` is `orders-3f9a1c0d`."""
+    return lambda stem="t": f"{stem}-{uuid.uuid4().hex[:8]}"
+
+
+def check_log(server: Server) -> None:
+    """Nothing that a test does may make the broker trip over itself."""
+    assert "Traceback" not in server.log, server.log
