@@ -1,0 +1,1 @@
+"""The verbs for people: `queuesvc serve` and what will stand beside it."""

@@ -1,0 +1,75 @@
+"""The command line: reads what was asked for, and hands it to what `main` wired."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from queuesvc import __version__
+from queuesvc.settings import BadSettings, Settings, load_settings
+
+USAGE_ERROR = 2
+
+_EPILOG = (
+    "Every setting can come from a flag, from the environment (QUEUESVC_HOST, QUEUESVC_PORT, ...) or from a TOML file "
+    "(host = ..., port = ..., [limits] ...), in this order. The file is --config, else QUEUESVC_CONFIG, else "
+    "./queuesvc.toml where there is one."
+)
+
+
+def make_cli(serve: Callable[[Settings], int]) -> typer.Typer:
+    """The `queuesvc` command. `serve` runs the broker until it is told to stop and returns the exit code."""
+    cli = typer.Typer(
+        help="A message broker in one process and one file: exchanges and queues over HTTP.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+
+    @cli.callback()
+    def about(
+        version: Annotated[
+            bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+        ] = False,
+    ) -> None:
+        """Options that stand before the verb."""
+
+    # The values are text here: settings check them all in one place, wherever they come from.
+    @cli.command("serve", epilog=_EPILOG)
+    def run_serve(
+        host: Annotated[
+            str | None, typer.Option(metavar="ADDRESS", help="Address to listen on. Default: 127.0.0.1, this machine.")
+        ] = None,
+        port: Annotated[
+            str | None, typer.Option(metavar="PORT", help="Port to listen on; 0 takes a free one. Default: 8642.")
+        ] = None,
+        data: Annotated[
+            str | None,
+            typer.Option(
+                metavar="DIR", help="Directory to store in, made where it is missing. Default: ./queuesvc-data."
+            ),
+        ] = None,
+        log_level: Annotated[
+            str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error. Default: info.")
+        ] = None,
+        config: Annotated[
+            Path | None, typer.Option(metavar="FILE", help="TOML file with settings. Default: ./queuesvc.toml, if any.")
+        ] = None,
+    ) -> None:
+        """Run the broker until SIGTERM or Ctrl+C."""
+        flags = {"host": host, "port": port, "data": data, "log_level": log_level}
+        try:
+            settings = load_settings(flags, config)
+        except BadSettings as error:
+            typer.echo(f"queuesvc: {error}", err=True)
+            raise typer.Exit(USAGE_ERROR) from None
+        raise typer.Exit(serve(settings))
+
+    return cli
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"queuesvc {__version__}")
+        raise typer.Exit

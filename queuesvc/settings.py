@@ -1,0 +1,134 @@
+"""What an operator may set, and where from: flags, then environment, then file, then the default."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from queuesvc.domain.limits import Limits
+
+PREFIX = "QUEUESVC_"
+CONFIG_VARIABLE = "QUEUESVC_CONFIG"
+CONFIG_FILE = Path("queuesvc.toml")
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_LIMITS = Limits()
+
+
+class BadSettings(Exception):
+    """A setting that cannot be: the text is one line that names it and says where it came from."""
+
+
+class LimitSettings(BaseModel):
+    """The limits of the contract's §11: `[limits]` in the file, `QUEUESVC_LIMITS_...` in the environment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    body_bytes: int = Field(default=_LIMITS.body_bytes, gt=0)
+    request_bytes: int = Field(default=_LIMITS.request_bytes, gt=0)
+    batch_messages: int = Field(default=_LIMITS.batch_messages, gt=0)
+    receive_messages: int = Field(default=_LIMITS.receive_messages, gt=0)
+    receive_bytes: int = Field(default=_LIMITS.receive_bytes, gt=0)
+    header_count: int = Field(default=_LIMITS.header_count, ge=0)
+    header_bytes: int = Field(default=_LIMITS.header_bytes, ge=0)
+    wait_seconds: float = Field(default=_LIMITS.wait_seconds, ge=0, allow_inf_nan=False)
+    delay_seconds: float = Field(default=_LIMITS.delay_seconds, ge=0, allow_inf_nan=False)
+
+    def limits(self) -> Limits:
+        """The same as the broker takes them."""
+        return Limits(**self.model_dump())
+
+
+class Settings(BaseSettings):
+    """All settings of `queuesvc serve`, checked."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+    )
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(default=8642, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data: Path = Field(default=Path("queuesvc-data"), description="Directory to store in; made where it is missing.")
+    log_level: LogLevel = Field(default="info", description="debug, info, warning or error.")
+    shutdown_seconds: float = Field(
+        default=10, ge=0, allow_inf_nan=False, description="How long a shutdown waits for requests under way."
+    )
+    limits: LimitSettings = LimitSettings()
+
+
+def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Settings:
+    """The settings from flags (None means: not given), environment, file and defaults, in this order.
+
+    The file is `config`, else the one that QUEUESVC_CONFIG names, else
+    `queuesvc.toml` in the working directory if there is one. Raises `BadSettings`.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    path = _config_file(config)
+    values = _read(path) if path is not None else {}
+
+    class Sources(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, values)
+
+    try:
+        return Sources(**given)
+    except ValidationError as error:
+        raise BadSettings(_explain(error, given, path)) from None
+    except SettingsError as error:
+        raise BadSettings(f"{PREFIX}LIMITS: {error}") from None
+
+
+def _config_file(config: Path | None) -> Path | None:
+    if config is not None:
+        return config
+    if named := os.environ.get(CONFIG_VARIABLE):
+        return Path(named)
+    return CONFIG_FILE if CONFIG_FILE.exists() else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise BadSettings(f"config: cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"config: {path} is not valid TOML: {error}") from None
+
+
+def _explain(error: ValidationError, flags: Mapping[str, Any], path: Path | None) -> str:
+    """One line for the first thing wrong."""
+    first = error.errors(include_url=False)[0]
+    place = [str(part) for part in first["loc"]]
+    name, variable = ".".join(place), PREFIX + "_".join(place).upper()
+    if place[0] in flags:
+        source = "--" + place[0].replace("_", "-")
+    elif variable in os.environ:
+        source = variable
+    else:
+        source = str(path or "the environment")
+    if first["type"] == "extra_forbidden":
+        return f"{name}: there is no such setting (in {source})"
+    return f"{name}: {first['input']!r} from {source} will not do: {first['msg'][:1].lower()}{first['msg'][1:]}"
