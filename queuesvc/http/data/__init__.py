@@ -1,0 +1,1 @@
+"""The data plane: publish, receive and settle, as pure ASGI on short paths."""

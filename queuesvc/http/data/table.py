@@ -1,0 +1,149 @@
+"""The data plane's endpoints, one row each: described here, served by `plane`."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from queuesvc.domain.errors import Code
+from queuesvc.domain.limits import LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST, PRIORITY_MOST, Limits
+from queuesvc.http.data import documents
+from queuesvc.http.endpoint import JSON, Answer, Body, Endpoint, Parameter
+from queuesvc.http.request import DURATION_SECONDS_MOST, boolean, integer, number, text
+
+BYTES: Final = "application/octet-stream"
+NDJSON: Final = "application/x-ndjson"
+
+_LIMITS: Final = Limits()
+_ANY_BYTES: Final[Mapping[str, Any]] = {}
+
+PROPERTIES: Final = (
+    Parameter("routing_key", text, "what the exchange routes by; only towards an exchange"),
+    Parameter("priority", integer, "0 is the lowest", 0, PRIORITY_MOST, 0),
+    Parameter("delay_seconds", number, "ready only after this; replaces the queue's", 0, _LIMITS.delay_seconds),
+    Parameter("ttl_seconds", number, "expires after this; above 0", 0, DURATION_SECONDS_MOST),
+    Parameter("group", text, "messages of a group are handed out in order"),
+    Parameter("correlation_id", text, "carried as it is"),
+    Parameter("reply_to", text, "carried as it is"),
+    Parameter("mandatory", boolean, "refuse (`unroutable`) if it reaches no queue", default=False),
+)
+
+RECEIVE_OPTIONS: Final = (
+    Parameter("max_messages", integer, "how many at most", 1, _LIMITS.receive_messages, 1),
+    Parameter("wait_seconds", number, "how long to wait for a first one", 0, _LIMITS.wait_seconds, 0),
+    Parameter("lease_seconds", number, "left out: the queue's", LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST),
+    Parameter("consumer", text, "a label, shown while leased"),
+    Parameter("auto_ack", boolean, "removed before the answer is written: at most once", default=False),
+)
+
+_PUBLISH: Final = Endpoint(
+    "POST",
+    "/v1/exchanges/{exchange}/messages",
+    "publish",
+    "Publishing",
+    "Publish a message",
+    about="The request's body is the message's, byte for byte, and its `Content-Type` is kept. Application headers "
+    "are request headers `Message-Header-<Name>: value`. 201 comes only after it has reached the disk, in every "
+    "queue that it names.",
+    query=PROPERTIES,
+    body=Body("the message's body", {"*/*": _ANY_BYTES}, required=False),
+    answers={201: Answer("stored", {JSON: documents.PublishResult})},
+    problems=(Code.EXCHANGE_NOT_FOUND, Code.UNROUTABLE, Code.QUEUE_FULL),
+    example="curl '{url}/v1/exchanges/orders/messages?routing_key=order.created' "
+    """-H 'Content-Type: application/json' -d '{"order": 7}'""",
+)
+
+_PUBLISH_BATCH: Final = Endpoint(
+    "POST",
+    "/v1/exchanges/{exchange}/messages/batch",
+    "publishBatch",
+    "Publishing",
+    "Publish many messages, all or none",
+    about="An envelope each, in one JSON document or as NDJSON, one a line. Options in the query hold for all "
+    "of them. A refusal names the place in the batch in `index`.",
+    query=PROPERTIES,
+    body=Body("the messages", {JSON: documents.Batch, NDJSON: {"type": "string"}}),
+    answers={201: Answer("all stored", {JSON: documents.BatchResult})},
+    problems=(Code.EXCHANGE_NOT_FOUND, Code.UNROUTABLE, Code.QUEUE_FULL),
+    example="""curl {url}/v1/exchanges/orders/messages/batch -d '{"messages": ["""
+    """{"routing_key": "order.created", "json": {"order": 8}}, {"routing_key": "order.paid", "body": "8"}]}'""",
+)
+
+PUBLISHING: Final = (
+    _PUBLISH,
+    _PUBLISH_BATCH,
+    replace(
+        _PUBLISH,
+        path="/v1/queues/{queue}/messages",
+        name="publishToQueue",
+        summary="Publish a message straight into a queue",
+        query=PROPERTIES[1:],
+        problems=(Code.QUEUE_NOT_FOUND, Code.QUEUE_FULL),
+        example="curl {url}/v1/queues/invoices/messages -d 'hello'",
+    ),
+    replace(
+        _PUBLISH_BATCH,
+        path="/v1/queues/{queue}/messages/batch",
+        name="publishBatchToQueue",
+        summary="Publish many messages straight into a queue, all or none",
+        query=PROPERTIES[1:],
+        problems=(Code.QUEUE_NOT_FOUND, Code.QUEUE_FULL),
+        example="""curl {url}/v1/queues/invoices/messages/batch -H 'Content-Type: application/x-ndjson' """
+        """--data-binary $'{"body": "one"}\\n{"body": "two"}'""",
+    ),
+)
+
+CONSUMING: Final = (
+    Endpoint(
+        "POST",
+        "/v1/queues/{queue}/receive",
+        "receive",
+        "Consuming",
+        "Receive messages",
+        about="Leases them to the caller. Options stand in the query or in the body. The answer goes out as soon as "
+        "there is one message. With `Accept: application/octet-stream` it is one message's raw body, the rest "
+        "in `Message-*` headers, or 204.",
+        query=RECEIVE_OPTIONS,
+        body=Body("options, and receipts to acknowledge first", {JSON: documents.ReceiveOptions}, required=False),
+        answers={
+            200: Answer("messages, or none", {JSON: documents.ReceiveResult, BYTES: _ANY_BYTES}),
+            204: Answer("no message, where a raw body was asked for"),
+        },
+        problems=(Code.QUEUE_NOT_FOUND, Code.NOT_ACCEPTABLE),
+        example="curl -X POST '{url}/v1/queues/invoices/receive?max_messages=10&wait_seconds=20'",
+    ),
+    Endpoint(
+        "POST",
+        "/v1/queues/{queue}/ack",
+        "ack",
+        "Consuming",
+        "Acknowledge messages: done, and gone for good",
+        body=Body("the receipts", {JSON: documents.AckRequest}),
+        answers={200: Answer("how many, and which failed", {JSON: documents.AckResult})},
+        problems=(Code.QUEUE_NOT_FOUND,),
+        example="""curl {url}/v1/queues/invoices/ack -d '{"receipts": ["..."]}'""",
+    ),
+    Endpoint(
+        "POST",
+        "/v1/queues/{queue}/nack",
+        "nack",
+        "Consuming",
+        "Give messages back, or up",
+        body=Body("the receipts, and what to do", {JSON: documents.NackRequest}),
+        answers={200: Answer("how many, and which failed", {JSON: documents.NackResult})},
+        problems=(Code.QUEUE_NOT_FOUND,),
+        example="""curl {url}/v1/queues/invoices/nack -d '{"receipts": ["..."], "delay_seconds": 5}'""",
+    ),
+    Endpoint(
+        "POST",
+        "/v1/queues/{queue}/extend",
+        "extend",
+        "Consuming",
+        "Keep messages longer",
+        body=Body("the receipts, and for how long", {JSON: documents.ExtendRequest}),
+        answers={200: Answer("how many, until when, and which failed", {JSON: documents.ExtendResult})},
+        problems=(Code.QUEUE_NOT_FOUND,),
+        example="""curl {url}/v1/queues/invoices/extend -d '{"receipts": ["..."], "lease_seconds": 60}'""",
+    ),
+)
+
+DATA: Final = (*PUBLISHING, *CONSUMING)
