@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     shutdown_seconds: float = Field(
         default=10, ge=0, allow_inf_nan=False, description="How long a shutdown waits for requests under way."
     )
+    slow_client_seconds: float = Field(
+        default=30, gt=0, allow_inf_nan=False, description="How long a request may come in at less than 1 KiB a second."
+    )
     limits: LimitSettings = LimitSettings()
 
 

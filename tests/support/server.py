@@ -27,7 +27,17 @@ class Server:
     so that `url` holds. What it writes on stderr is appended to `log_file`.
     """
 
-    def __init__(self, data: Path, args: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        *,
+        python: Path | str = sys.executable,
+        cwd: Path | None = None,
+    ) -> None:
+        self.python = str(python)
+        self.cwd = cwd
         self.data = data
         self.args = list(args)
         self.env = dict(env or {})
@@ -61,10 +71,10 @@ class Server:
     def start(self) -> "Server":
         """Start, and return when it takes requests. Raises `ServerFailed` if it does not within 30 seconds."""
         assert not self.running, "already running"
-        command = [sys.executable, "-m", "queuesvc", "serve", "--port", str(self.port), "--data", str(self.data)]
+        command = [self.python, "-m", "queuesvc", "serve", "--port", str(self.port), "--data", str(self.data)]
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, *self.args], stdout=subprocess.PIPE, stderr=log, env={**os.environ, **self.env}
+                [*command, *self.args], stdout=subprocess.PIPE, stderr=log, env=os.environ | self.env, cwd=self.cwd
             )
         assert self._process.stdout is not None
         self.start_line = _read_line(self._process.stdout, START_SECONDS)

@@ -1,0 +1,5 @@
+"""`python -m queuesvc`."""
+
+from queuesvc.main import main
+
+main()

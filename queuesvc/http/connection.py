@@ -1,0 +1,105 @@
+"""One client's connection: uvicorn's own, with patience that ends and refusals in our words.
+
+uvicorn waits without end for a request that a client has begun, and takes heads of
+any size. Here a request must come at a rate that a real client has, or
+its connection is closed, and what cannot be parsed is answered as a problem.
+"""
+
+import asyncio
+import uuid
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from queuesvc.http.problems import render
+from queuesvc.http.request import malformed
+
+HEAD_BYTES: Final = 64 * 1024
+"""The most that a request's line and headers may be: four times what a message's headers may."""
+
+SLOWEST_BYTES_PER_SECOND: Final = 1024
+
+
+class Connection(HttpToolsProtocol):
+    """A connection that gives up on a request of which less than 1 KiB a second comes in.
+
+    It looks every `patience_seconds`. A connection on which nothing was asked yet has as long
+    to begin. Waiting for our own answer, or for us to take what was sent, is no fault of the client.
+    """
+
+    def __init__(self, *args: Any, patience_seconds: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.patience_seconds = patience_seconds
+        self.reading = True
+        self.in_head = True
+        self.head_bytes = 0
+        self.window_bytes = 0
+        self.timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is here: it has to say something soon."""
+        super().connection_made(transport)
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Some of a request, or several at once."""
+        if self.in_head:
+            self.head_bytes += len(data)
+        self.window_bytes += len(data)
+        super().data_received(data)
+        if self.in_head and self.head_bytes > HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"the request's line and headers are larger than {HEAD_BYTES} bytes")
+        if not self.reading:
+            self._stop_timer()
+        elif self.timer is None:
+            self._start_timer()
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self.reading = self.in_head = True
+        self.head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self.in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """All of a request is there."""
+        self.reading = False
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP with a problem, and close."""
+        status, headers, body = render(malformed(msg))
+        headers = [*self.server_state.default_headers, *headers]
+        headers += [(b"x-request-id", uuid.uuid4().hex.encode()), (b"connection", b"close")]
+        lines = [name + b": " + value + b"\r\n" for name, value in headers]
+        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
+        self.transport.close()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """A client that would rather speak another protocol is answered in this one: no reason to warn."""
+
+    def _start_timer(self) -> None:
+        self.window_bytes = 0
+        self.timer = self.loop.call_later(self.patience_seconds, self._look)
+
+    def _stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def _look(self) -> None:
+        waits_for_us = self.flow.read_paused
+        if not waits_for_us and self.window_bytes < SLOWEST_BYTES_PER_SECOND * self.patience_seconds:
+            self.timer = None
+            self.transport.close()
+        else:
+            self._start_timer()

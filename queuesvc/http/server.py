@@ -1,0 +1,98 @@
+"""The running server: uvicorn on a socket of ours, started and stopped by the composition root."""
+
+import contextlib
+import functools
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from queuesvc.http.connection import Connection
+
+KEEP_ALIVE_SECONDS: Final = 75
+"""How long an idle connection is kept: longer than the longest wait, so that a poller keeps its own."""
+
+BACKLOG: Final = 2048
+
+
+class CannotListen(Exception):
+    """The address cannot be had; the text says which and why."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to the first usable address of `host`, not listening yet. Raises `CannotListen`."""
+    refusal: OSError | None = None
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            found = socket.socket(family, kind, protocol)
+            try:
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                found.bind(address)
+            except OSError as error:
+                found.close()
+                refusal = refusal or error
+            else:
+                return found
+    except OSError as error:
+        refusal = error
+    why = refusal.strerror if refusal is not None else "no such address"
+    raise CannotListen(f"cannot listen on {host}:{port}: {why}")
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where a socket listens, as a URL."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the composition root has them.
+
+    `on_started` is called once it takes requests. A request under way is
+    waited for at `stop`, for `shutdown_seconds` at most.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        on_started: Callable[[], None],
+        *,
+        shutdown_seconds: float,
+        patience_seconds: float,
+    ) -> None:
+        protocol: Any = functools.partial(Connection, patience_seconds=patience_seconds)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=shutdown_seconds,  # type: ignore[arg-type]  # it is passed to wait_for
+            )
+        )
+        self.on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and say so."""
+        await super().startup(sockets)
+        self.on_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Take no more requests and end when those under way are answered, or without them."""
+        self.should_exit = True
+        self.force_exit = self.force_exit or at_once
