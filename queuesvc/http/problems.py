@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
-from starlette.responses import Response
 from starlette.types import Send
 
 from queuesvc.domain.errors import Code, Refused
@@ -49,7 +48,8 @@ STATUS: Final[Mapping[Code, int]] = MappingProxyType(
 RETRY_AFTER_SECONDS: Final = 1
 """The wait that is asked for where a refusal that may pass names none itself."""
 
-_MAY_PASS: Final = frozenset({Code.QUEUE_FULL, Code.TOO_MANY_REQUESTS, Code.UNAVAILABLE})
+MAY_PASS: Final = frozenset({Code.QUEUE_FULL, Code.TOO_MANY_REQUESTS, Code.UNAVAILABLE})
+"""The refusals that come with `Retry-After`."""
 
 Head = list[tuple[bytes, bytes]]
 
@@ -81,7 +81,7 @@ def render(refused: Refused) -> tuple[int, Head, bytes]:
     members: dict[str, Any] = {"type": f"urn:queuesvc:{code.value}", "title": title(code), "status": status}
     members["detail"] = refused.detail
     members.update(refused.extra)
-    if code in _MAY_PASS:
+    if code in MAY_PASS:
         members.setdefault("retry_after_seconds", RETRY_AFTER_SECONDS)
     body = orjson.dumps(members, default=str)
     headers: Head = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
@@ -92,16 +92,8 @@ def render(refused: Refused) -> tuple[int, Head, bytes]:
     return status, headers, body
 
 
-async def send_problem(send: Send, refused: Refused) -> None:
-    """Answer with a problem over bare ASGI."""
+async def send_problem(send: Send, refused: Refused, more: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """Answer with a problem over bare ASGI, and with more headers than its own."""
     status, headers, body = render(refused)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *more]})
     await send({"type": "http.response.body", "body": body})
-
-
-def response(refused: Refused) -> Response:
-    """A problem as a Starlette response."""
-    status, headers, body = render(refused)
-    answer = Response(body, status)
-    answer.raw_headers = headers
-    return answer

@@ -1,0 +1,186 @@
+"""What an endpoint is: one row of the tables from which both the routes and the OpenAPI document are made.
+
+An endpoint without a handler belongs to the data plane, which dispatches for
+itself ahead of the routes; its row describes it and completes `Allow`.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from queuesvc.broker.broker import Broker
+from queuesvc.domain.errors import Code, Refused, invalid
+from queuesvc.domain.limits import LIST_ITEMS, LIST_ITEMS_DEFAULT, Limits, check_name
+from queuesvc.http.metrics import Metrics
+from queuesvc.http.problems import MEDIA_TYPE as PROBLEM
+from queuesvc.http.problems import method_not_allowed
+from queuesvc.http.request import Kind, header, integer, negotiate, parse_object, parse_query, read_body
+
+JSON: Final = "application/json"
+
+Document = TypeVar("Document", bound=BaseModel)
+Schema = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What handlers work with: the broker, its limits, and what the edge made of itself at the start."""
+
+    broker: Broker
+    limits: Limits
+    metrics: Metrics
+    openapi: str
+    docs: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to a handler: `query` has been read as the endpoint's row says."""
+
+    edge: Edge
+    scope: Scope
+    receive: Receive
+    query: Mapping[str, Any]
+
+    def segment(self, field: str) -> str:
+        """A variable segment of the path as it stands."""
+        value: str = self.scope["path_params"][field]
+        return value
+
+    def name(self, field: str) -> str:
+        """A segment of the path that is the name of an exchange or a queue. Raises `invalid-request`."""
+        return check_name(self.segment(field), field)
+
+    async def document(self, model: type[Document]) -> Document:
+        """The JSON body as this model has it. Raises `malformed-request`, `invalid-request` or `body-too-large`."""
+        encoding = header(self.scope, b"content-encoding")
+        if encoding is not None and encoding.strip().lower() != b"identity":
+            raise Refused(Code.UNSUPPORTED_MEDIA_TYPE, "a JSON body must come without a Content-Encoding")
+        body = await read_body(self.scope, self.receive, self.edge.limits.request_bytes)
+        try:
+            return model.model_validate(parse_object(body), context=self.edge.limits)
+        except ValidationError as error:
+            raise _refusal(error) from None
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter or a request header: what it means, and the least and the most it may be."""
+
+    name: str
+    kind: Kind
+    about: str
+    least: float | None = None
+    most: float | None = None
+    default: Any = None
+    pattern: str | None = None
+
+    def read(self, value: str, field: str) -> Any:
+        """Its value from the query's text. Raises `invalid-request`."""
+        found = self.kind(value, field)
+        if self.least is not None and found < self.least:
+            raise invalid(field, f"must be at least {self.least:g}")
+        if self.most is not None and found > self.most:
+            raise invalid(field, f"must be at most {self.most:g}")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a request carries: by media type, a model of its JSON, or a schema of what is no JSON."""
+
+    about: str
+    media: Mapping[str, type[BaseModel] | Schema]
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a successful answer carries: by media type, a model or a schema; nothing for an empty one."""
+
+    about: str
+    media: Mapping[str, type[BaseModel] | Schema] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A method of a path. `problems` are its own refusals beside those that any request may meet."""
+
+    method: str
+    path: str
+    name: str
+    group: str
+    summary: str
+    answers: Mapping[int, Answer]
+    example: str
+    about: str = ""
+    query: Sequence[Parameter] = ()
+    headers: Sequence[Parameter] = ()
+    body: Body | None = None
+    problems: Sequence[Code] = ()
+    asks_broker: bool = True
+    handler: Handler | None = None
+
+    @property
+    def answers_json(self) -> bool:
+        """Whether JSON is what it answers, so that a client that takes none is told so (406)."""
+        return any(JSON in answer.media for answer in self.answers.values())
+
+    @property
+    def reads_json(self) -> bool:
+        """Whether its body is JSON, so that it must come as it is, not compressed."""
+        return self.body is not None and JSON in self.body.media
+
+
+class Resource:
+    """One path as an ASGI app: the handlers of its methods, HEAD where there is GET, 405 for all others."""
+
+    def __init__(self, edge: Edge, endpoints: Iterable[Endpoint]) -> None:
+        self._edge = edge
+        self._endpoints = {endpoint.method: endpoint for endpoint in endpoints}
+        if "GET" in self._endpoints:
+            self._endpoints["HEAD"] = self._endpoints["GET"]
+        self._kinds = {
+            method: {parameter.name: parameter.read for parameter in endpoint.query}
+            for method, endpoint in self._endpoints.items()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Raises `Refused`."""
+        method = scope["method"]
+        endpoint = self._endpoints.get(method)
+        if endpoint is None or endpoint.handler is None:
+            raise method_not_allowed(self._endpoints)
+        if endpoint.answers_json and method != "HEAD":
+            negotiate(header(scope, b"accept"), (JSON, PROBLEM))
+        query = parse_query(scope["query_string"], self._kinds[method])
+        response = await endpoint.handler(Call(self._edge, scope, receive, query))
+        await response(scope, receive, send)
+
+
+def paging(after: Kind, what: str, pattern: str | None = None) -> tuple[Parameter, Parameter]:
+    """The two parameters of a list."""
+    return (
+        Parameter("limit", integer, "how many items to answer with", 1, LIST_ITEMS, LIST_ITEMS_DEFAULT),
+        Parameter("after", after, f"begin after this {what}: the `next` of the page before", pattern=pattern),
+    )
+
+
+def _refusal(error: ValidationError) -> Refused:
+    """The first thing that is wrong with a document, in our words."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(step) for step in first["loc"])
+    match first["type"]:
+        case "extra_forbidden":
+            return invalid(place, "unknown field")
+        case "missing":
+            return invalid(place, "is required")
+    why = first["msg"].removeprefix("Input ").removeprefix("should ")
+    return invalid(place, f"must {why}")

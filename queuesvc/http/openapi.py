@@ -1,0 +1,193 @@
+"""The API as an OpenAPI 3.1 document, made from the tables of endpoints and the models of their documents."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.json_schema import models_json_schema
+
+from queuesvc import __version__
+from queuesvc.domain.errors import Code
+from queuesvc.http import problems
+from queuesvc.http.endpoint import Body, Endpoint, Parameter, Schema
+from queuesvc.http.request import Kind, boolean, integer, number
+from queuesvc.http.schema import NAME_SCHEMA
+
+DEFAULT_URL: Final = "http://127.0.0.1:8642"
+"""Where the examples find the broker, unless the document is served from elsewhere."""
+
+EXAMPLE: Final = "x-codeSamples"
+
+_REF: Final = "#/components/schemas/{model}"
+_REQUEST_ID: Final = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
+_SEGMENTS: Final = {
+    "exchange": ("the exchange's name", NAME_SCHEMA),
+    "queue": ("the queue's name", NAME_SCHEMA),
+    "id": ("the binding's id", {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"}),
+}
+_ABOUT: Final = """\
+A message broker over HTTP and JSON: exchanges route messages to queues, queues keep them
+until they are acknowledged.
+
+- Durations are numbers of seconds, and their names end in `_seconds`. Times are RFC 3339, UTC, with milliseconds.
+- Errors are `application/problem+json` (RFC 9457); the last part of `type` is the code. Unknown JSON fields and
+  unknown query parameters are errors. Bad syntax is a 400, bad meaning a 422 with the `field`.
+- JSON is read whatever the `Content-Type`; `null` for an optional field is the same as leaving it out.
+- Lists are sorted and paged: pass the answer's `next` as `after` for more.
+- HEAD is answered where GET is. Another method than those of a path is a 405 with `Allow`, another path a 404.
+- Every answer bears `X-Request-Id`: the client's own if it sent one of at most 128 printable characters.
+"""
+
+
+class Problem(BaseModel):
+    """Why a request was refused (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def make_document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """The whole document, ready for JSON."""
+    references, schemas = _schemas(endpoints)
+    paths: dict[str, dict[str, Any]] = defaultdict(dict)
+    for endpoint in endpoints:
+        paths[endpoint.path][endpoint.method.lower()] = _operation(endpoint, references)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "queuesvc",
+            "version": __version__,
+            "summary": "A message broker in one process and one file",
+            "description": _ABOUT,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": DEFAULT_URL}],
+        "tags": [{"name": group} for group in dict.fromkeys(endpoint.group for endpoint in endpoints)],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "headers": {
+                "X-Request-Id": {
+                    "description": "names this request, in the answer and in the log",
+                    "schema": {"type": "string", "maxLength": 128},
+                },
+                "Retry-After": {"description": "seconds to wait", "schema": {"type": "integer", "minimum": 1}},
+            },
+        },
+    }
+
+
+def codes(endpoint: Endpoint) -> tuple[Code, ...]:
+    """Every refusal that this endpoint may answer with, its own first."""
+    common = [Code.MALFORMED_REQUEST, Code.INVALID_REQUEST, Code.INTERNAL_ERROR]
+    if endpoint.answers_json:
+        common.append(Code.NOT_ACCEPTABLE)
+    if endpoint.body is not None:
+        common.append(Code.BODY_TOO_LARGE)
+    if endpoint.reads_json:
+        common.append(Code.UNSUPPORTED_MEDIA_TYPE)
+    if endpoint.asks_broker:
+        common.append(Code.UNAVAILABLE)
+    return tuple(dict.fromkeys([*endpoint.problems, *common]))
+
+
+Reference = Mapping[tuple[type[BaseModel], str], Mapping[str, Any]]
+
+
+def _schemas(endpoints: Iterable[Endpoint]) -> tuple[Reference, dict[str, Any]]:
+    """Where each model's schema stands, and all the schemas by their names."""
+    wanted: dict[tuple[type[BaseModel], Any], None] = {(Problem, "serialization"): None}
+    for endpoint in endpoints:
+        media = [(endpoint.body.media, "validation")] if endpoint.body is not None else []
+        media += [(answer.media, "serialization") for answer in endpoint.answers.values()]
+        for models, mode in media:
+            wanted.update({(model, mode): None for model in models.values() if isinstance(model, type)})
+    references, definitions = models_json_schema(list(wanted), ref_template=_REF)
+    schemas: dict[str, Any] = definitions["$defs"]
+    for schema in schemas.values():
+        _drop_titles(schema)
+    return references, dict(sorted(schemas.items()))  # type: ignore[return-value]
+
+
+def _drop_titles(schema: dict[str, Any]) -> None:
+    """Drop the titles that only repeat the names of fields."""
+    schema.pop("title", None)
+    for field in schema.get("properties", {}).values():
+        field.pop("title", None)
+
+
+def _operation(endpoint: Endpoint, references: Reference) -> dict[str, Any]:
+    operation: dict[str, Any] = {"operationId": endpoint.name, "tags": [endpoint.group], "summary": endpoint.summary}
+    if endpoint.about:
+        operation["description"] = endpoint.about
+    parameters = [
+        {"name": name, "in": "path", "required": True, "description": _SEGMENTS[name][0], "schema": _SEGMENTS[name][1]}
+        for name in re.findall(r"{(\w+)}", endpoint.path)
+    ]
+    parameters += [
+        {"name": one.name, "in": "query", "description": one.about, "schema": _value_schema(one)}
+        for one in endpoint.query
+    ]
+    if parameters:
+        operation["parameters"] = parameters
+    if endpoint.body is not None:
+        operation["requestBody"] = _body(endpoint.body, references)
+    operation["responses"] = _answers(endpoint, references)
+    operation[EXAMPLE] = [{"lang": "Shell", "label": "curl", "source": endpoint.example.replace("{url}", DEFAULT_URL)}]
+    return operation
+
+
+def _value_schema(parameter: Parameter) -> dict[str, Any]:
+    types: dict[Kind, str] = {boolean: "boolean", integer: "integer", number: "number"}
+    schema: dict[str, Any] = {"type": types.get(parameter.kind, "string")}
+    for key, value in (
+        ("minimum", parameter.least),
+        ("maximum", parameter.most),
+        ("default", parameter.default),
+        ("pattern", parameter.pattern),
+    ):
+        if value is not None:
+            schema[key] = value
+    return schema
+
+
+def _body(body: Body, references: Reference) -> dict[str, Any]:
+    return {
+        "description": body.about,
+        "required": body.required,
+        "content": _content(body.media, "validation", references),
+    }
+
+
+def _content(media: Mapping[str, type[BaseModel] | Schema], mode: str, references: Reference) -> dict[str, Any]:
+    return {
+        kind: {"schema": dict(references[what, mode] if isinstance(what, type) else what)}
+        for kind, what in media.items()
+    }
+
+
+def _answers(endpoint: Endpoint, references: Reference) -> dict[str, Any]:
+    answers: dict[str, Any] = {}
+    for status, answer in endpoint.answers.items():
+        answers[str(status)] = {"description": answer.about, "headers": _REQUEST_ID}
+        if answer.media:
+            answers[str(status)]["content"] = _content(answer.media, "serialization", references)
+    by_status: dict[int, list[Code]] = defaultdict(list)
+    for code in codes(endpoint):
+        by_status[problems.STATUS[code]].append(code)
+    for status, refusals in sorted(by_status.items()):
+        headers: dict[str, Any] = dict(_REQUEST_ID)
+        if any(code in problems.MAY_PASS for code in refusals):
+            headers["Retry-After"] = {"$ref": "#/components/headers/Retry-After"}
+        answers[str(status)] = {
+            "description": ", ".join(f"`{code.value}`" for code in refusals),
+            "headers": headers,
+            "content": {problems.MEDIA_TYPE: {"schema": dict(references[Problem, "serialization"])}},
+        }
+    return answers
