@@ -1,0 +1,1 @@
+"""The running broker: clock, group commit, waiting receives, timers, the verbs."""

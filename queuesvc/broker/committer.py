@@ -1,0 +1,271 @@
+"""Group commit: what waits in the line becomes one batch, one transaction, one fsync.
+
+There is no timer in it: the next batch is what came in during the last commit.
+Receives are not in the line: they wait in theirs (`waiters`), and each batch
+serves those it can.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+
+from queuesvc.broker.meter import Meter
+from queuesvc.broker.waiters import Waiter, Waiters
+from queuesvc.domain import commands as c
+from queuesvc.domain.errors import Code, Refused
+from queuesvc.domain.replies import Published, Received, Reply, Settled
+from queuesvc.store.interface import Applied, Store, StoreBroken, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+BATCH_COMMANDS = 1000
+BATCH_BYTES = 16 * 1024 * 1024
+BACKLOG_COMMANDS = 20_000
+BACKLOG_BYTES = 128 * 1024 * 1024
+# Upkeep: how long nothing must have been written to call it idle, the pause between
+# two steps of it, and how often to look for it while there is no idleness.
+IDLE_SECONDS = 0.25
+STEP_SECONDS = 0.02
+LOOK_SECONDS = 5.0
+
+Answer = asyncio.Future[Reply]
+NOTHING = Received()
+
+
+def unavailable(why: str) -> Refused:
+    """503: try again in a second."""
+    return Refused(Code.UNAVAILABLE, why, retry_after_seconds=1)
+
+
+def _weight(command: c.Command | c.Query) -> int:
+    """About how many bytes a command keeps in memory while it waits."""
+    if isinstance(command, c.Publish):
+        return sum(len(envelope.body) + len(envelope.properties) + 200 for envelope in command.envelopes)
+    return 200
+
+
+class Committer:
+    """The line, and the task that works it off. `now` is broker time."""
+
+    def __init__(self, store: Store, waiters: Waiters, meter: Meter, now: Callable[[], int]) -> None:
+        self._store = store
+        self._waiters = waiters
+        self._meter = meter
+        self._now = now
+        self._line: deque[tuple[c.Command | c.Query, Answer, int]] = deque()
+        self._line_bytes = 0
+        self._impatient: list[Waiter] = []
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0
+        self._wrote_at = time.monotonic()
+        self._upkeep_at = self._wrote_at
+        self._upkeep_left = True
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+        self.broken = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._task = asyncio.create_task(self._run(), name="committer")
+
+    async def stop(self) -> None:
+        """Work off what is in the line, and end."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # --- the line -----------------------------------------------------------------
+
+    def put(self, command: c.Command | c.Query) -> Answer:
+        """To the end of the line. Raises `unavailable` where it is too long or the store broke."""
+        self._check_open()
+        weight = _weight(command)
+        if len(self._line) >= BACKLOG_COMMANDS or self._line_bytes + weight > BACKLOG_BYTES:
+            raise unavailable("too much is waiting to be written")
+        answer: Answer = asyncio.get_running_loop().create_future()
+        self._line.append((command, answer, weight))
+        self._line_bytes += weight
+        self._wake.set()
+        return answer
+
+    def join(self, waiter: Waiter, patient: bool) -> None:
+        """Have a receive served as messages come; an impatient one only by the next batch."""
+        self._check_open()
+        self._waiters.join(waiter)
+        if not patient:
+            self._impatient.append(waiter)
+        self._wake.set()
+
+    def _check_open(self) -> None:
+        if self.broken.is_set():
+            raise unavailable("the store is broken: the broker must be started again")
+
+    def _take(self) -> tuple[list[tuple[c.Command, Answer]], list[tuple[c.Query, Answer]]]:
+        commands: list[tuple[c.Command, Answer]] = []
+        queries: list[tuple[c.Query, Answer]] = []
+        weight = 0
+        while self._line and len(commands) < BATCH_COMMANDS and weight < BATCH_BYTES:
+            item, answer, weighs = self._line.popleft()
+            weight += weighs
+            if isinstance(item, c.Query):
+                queries.append((item, answer))
+            else:
+                commands.append((item, answer))
+        self._line_bytes -= weight
+        return commands, queries
+
+    # --- the work -------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while not self.broken.is_set() and not (self._closing and not self._line):
+            await self._sleep()
+            # One turn of the loop: who was answered by the last batch gets its next command into this one.
+            await asyncio.sleep(0)
+            await self._turn()
+            await self._upkeep()
+            self._set_timer()
+
+    async def _sleep(self) -> None:
+        if not self._wake.is_set() and not self._closing:
+            pause = max(0.0, self._upkeep_at - time.monotonic()) if self._upkeep_left else None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+        self._wake.clear()
+
+    async def _turn(self) -> None:
+        commands, queries = self._take()
+        impatient, self._impatient = self._impatient, []
+        began = time.perf_counter()
+        try:
+            applied = await self._store.apply([command for command, _ in commands], self._now(), self._waiters)
+        except Exception as error:
+            self._fail(error, commands)
+        else:
+            self._resolve(commands, applied)
+            if applied.wrote:
+                self._count(len(commands), time.perf_counter() - began)
+        for waiter in impatient:
+            self.send_away(waiter)
+        for query, answer in queries:
+            await self._answer(query, answer)
+        if self._line:
+            self._wake.set()
+
+    def _resolve(self, commands: list[tuple[c.Command, Answer]], applied: Applied) -> None:
+        for (command, answer), reply in zip(commands, applied.replies, strict=True):
+            self._meter_reply(command, reply)
+            if answer.done():
+                continue
+            if isinstance(reply, Refused):
+                answer.set_exception(reply)
+            else:
+                answer.set_result(reply)
+        for receive, received in applied.served:
+            self._hand_over(receive, received)
+
+    def _hand_over(self, receive: c.Receive, received: Received | Refused) -> None:
+        answer = self._waiters.served(receive).answer
+        if isinstance(received, Refused):
+            if not answer.done():
+                answer.set_exception(received)
+            return
+        self._meter.delivered += len(received.deliveries)
+        if not answer.done():
+            answer.set_result(received)
+        elif received.lease:
+            # Whoever asked went away during the commit.
+            self.put(c.Undeliver(receive.queue, received.lease))
+
+    def _meter_reply(self, command: c.Command, reply: Reply) -> None:
+        if isinstance(reply, Published):
+            self._meter.published += len(reply.results)
+        elif isinstance(reply, Settled):
+            if isinstance(command, c.Ack):
+                self._meter.acked += reply.count
+            elif isinstance(command, c.Nack):
+                self._meter.nacked += reply.count
+
+    def _count(self, commands: int, seconds: float) -> None:
+        self._meter.commits += 1
+        self._meter.batch_commands.observe(commands)
+        self._meter.commit_seconds.observe(seconds)
+        self._wrote_at = time.monotonic()
+        if not self._upkeep_left:
+            self._upkeep_left = True
+            self._upkeep_at = self._wrote_at + IDLE_SECONDS
+
+    def _fail(self, error: Exception, commands: list[tuple[c.Command, Answer]]) -> None:
+        """Nothing of this batch happened, or nobody knows: say so to all who are in it."""
+        self._meter.commit_failures += 1
+        refusal: Exception = error
+        if isinstance(error, StoreUnavailable):
+            log.error("the store can't be written to: %s", error)
+            refusal = unavailable(f"the store can't be written to: {error}")
+        elif isinstance(error, StoreBroken):
+            log.critical("the store broke in a commit; whether it was stored is unknown: %s", error)
+            refusal = unavailable("the store broke: the broker must be started again")
+            self.broken.set()
+        else:
+            log.error("a batch failed unexpectedly", exc_info=error)
+        answers = [answer for _, answer in commands] + [waiter.answer for waiter in self._waiters.take_taken()]
+        if self.broken.is_set():
+            answers += [answer for _, answer, _ in self._line]
+            answers += [waiter.answer for waiter in self._waiters.everyone()]
+        for answer in answers:
+            if not answer.done():
+                answer.set_exception(refusal)
+
+    async def _answer(self, query: c.Query, answer: Answer) -> None:
+        if answer.done():
+            return
+        try:
+            answer.set_result(await self._store.ask(query, self._now(), self._waiters))
+        except Exception as error:
+            answer.set_exception(error)
+
+    def send_away(self, waiter: Waiter) -> None:
+        """Whoever still waits gets the empty answer."""
+        if self._waiters.leave(waiter) and not waiter.answer.done():
+            waiter.answer.set_result(NOTHING)
+
+    # --- what time does --------------------------------------------------------------
+
+    def _set_timer(self) -> None:
+        due = self._store.next_due()
+        if due is None:
+            return
+        if self._timer is not None:
+            if self._timer_due <= due:
+                return
+            self._timer.cancel()
+        self._timer_due = due
+        self._timer = asyncio.get_running_loop().call_later(max(0, due - self._now()) / 1000, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._wake.set()
+
+    async def _upkeep(self) -> None:
+        now = time.monotonic()
+        if now < self._upkeep_at or self.broken.is_set():
+            return
+        idle = not self._line and now - self._wrote_at >= IDLE_SECONDS
+        try:
+            self._upkeep_left = await self._store.maintain(idle)
+        except Exception:
+            log.exception("upkeep of the store failed; it is tried again")
+            self._upkeep_at = now + LOOK_SECONDS
+            return
+        if not idle and not self._upkeep_left:
+            self._upkeep_left = True  # space may be given back once it is idle
+            self._upkeep_at = now + LOOK_SECONDS
+        else:
+            self._upkeep_at = now + STEP_SECONDS

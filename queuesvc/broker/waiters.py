@@ -1,0 +1,100 @@
+"""The receives that wait: a line at each queue, first come, first served."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+
+from queuesvc.domain.commands import Receive
+from queuesvc.domain.replies import Received
+
+
+class Waiter:
+    """One receive and the future of its answer; `over` once it left the line unserved."""
+
+    __slots__ = ("answer", "over", "receive", "taken")
+
+    def __init__(self, receive: Receive, answer: asyncio.Future[Received]) -> None:
+        self.receive = receive
+        self.answer = answer
+        self.over = False
+        self.taken = False
+
+
+class Waiters:
+    """All lines. It is the `Waiting` of the store's interface."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, deque[Waiter]] = {}
+        self._counts: dict[str, int] = {}
+        self._by_receive: dict[Receive, Waiter] = {}
+        self._new: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        return sum(self._counts.values())
+
+    def join(self, waiter: Waiter) -> None:
+        """To the end of its queue's line."""
+        queue = waiter.receive.queue
+        self._lines.setdefault(queue, deque()).append(waiter)
+        self._counts[queue] = self._counts.get(queue, 0) + 1
+        self._new[queue] = None
+
+    def leave(self, waiter: Waiter) -> bool:
+        """Out of the line, unserved; False if it was served already or had left."""
+        if waiter.over or waiter.taken:
+            return False
+        waiter.over = True
+        self._one_less(waiter.receive.queue)
+        line = self._lines[waiter.receive.queue]
+        # Those who left stand in the line until they are half of it: leaving is cheap for 15,000, too.
+        if len(line) > 2 * self._counts.get(waiter.receive.queue, 0):
+            self._lines[waiter.receive.queue] = deque(w for w in line if not w.over)
+            self._forget_if_empty(waiter.receive.queue)
+        return True
+
+    def new(self) -> Iterable[str]:
+        """The queues that somebody joined since the last call."""
+        new, self._new = self._new, {}
+        return new
+
+    def take(self, queue: str) -> Receive | None:
+        """The first in line, out of it."""
+        line = self._lines.get(queue)
+        while line:
+            waiter = line.popleft()
+            if waiter.over:
+                continue
+            waiter.taken = True
+            self._one_less(queue)
+            self._by_receive[waiter.receive] = waiter
+            self._forget_if_empty(queue)
+            return waiter.receive
+        self._lines.pop(queue, None)
+        return None
+
+    def served(self, receive: Receive) -> Waiter:
+        """The waiter of a receive that was taken."""
+        return self._by_receive.pop(receive)
+
+    def take_taken(self) -> list[Waiter]:
+        """Those taken by a batch that failed, to be told so."""
+        taken = list(self._by_receive.values())
+        self._by_receive.clear()
+        return taken
+
+    def count(self, queue: str) -> int:
+        """How many wait at a queue."""
+        return self._counts.get(queue, 0)
+
+    def everyone(self) -> list[Waiter]:
+        """All who wait, to be sent away."""
+        return [waiter for line in self._lines.values() for waiter in line if not waiter.over]
+
+    def _one_less(self, queue: str) -> None:
+        self._counts[queue] -= 1
+        if not self._counts[queue]:
+            del self._counts[queue]
+
+    def _forget_if_empty(self, queue: str) -> None:
+        if not self._lines.get(queue, True):
+            del self._lines[queue]

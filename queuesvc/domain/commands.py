@@ -1,0 +1,221 @@
+"""Everything that changes the broker's state, and every question that reads it, as values.
+
+A store applies them in batches; each stands alone: a refused one leaves no trace.
+Times in them are durations in milliseconds (`_ms`); the moment comes with the batch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from queuesvc.domain.model import Envelope, Exchange, Headers, Match, QueueSettings
+
+# --- topology -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PutExchange:
+    """Declare an exchange. Reply: `Declared[Exchange]`; `conflict` where one differs."""
+
+    exchange: Exchange
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteExchange:
+    """Delete an exchange with the bindings from it and to it. Reply: `Done`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutQueue:
+    """Declare a queue. Reply: `Declared[QueueView]`; `conflict` where one differs."""
+
+    name: str
+    settings: QueueSettings
+
+
+@dataclass(frozen=True, slots=True)
+class PatchQueue:
+    """Change some settings of a queue, by their names. Reply: `QueueView`."""
+
+    name: str
+    changes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteQueue:
+    """Delete a queue with its messages and bindings. Reply: `Done`; `queue-not-empty` under `if_empty`."""
+
+    name: str
+    if_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Bind an exchange to a queue or to an exchange. Reply: `Declared[Binding]`.
+
+    `match` and `headers` belong to a headers exchange, `routing_key` to the others:
+    `invalid-request` where they do not fit the source's type.
+    """
+
+    source: str
+    queue: str | None = None
+    exchange: str | None = None
+    routing_key: str | None = None
+    match: Match | None = None
+    headers: Headers | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unbind:
+    """Remove a binding by its id. Reply: `Done`."""
+
+    id: int
+
+
+# --- messages -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Publish envelopes to an exchange, or straight into a queue: exactly one is given.
+
+    All of them are stored or, where one is refused, none (`index` names it when
+    `batch` is set). Reply: `Published`.
+    """
+
+    envelopes: tuple[Envelope, ...]
+    exchange: str | None = None
+    queue: str | None = None
+    batch: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Receive:
+    """Lease up to `max_messages` of a queue. Reply: `Received`, empty where nothing is ready.
+
+    Compared by identity: it is also the key under which a broker waits for its answer.
+    """
+
+    queue: str
+    max_messages: int = 1
+    lease_ms: int | None = None
+    consumer: str = ""
+    auto_ack: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Settle leases: done, purged. Reply: `Settled`."""
+
+    queue: str
+    receipts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """Settle leases: given back (`requeue`) or dead-lettered. Reply: `Settled`.
+
+    `delay_ms` None is the queue's backoff, 0 at once. `delivery_failed` counts a failure.
+    """
+
+    queue: str
+    receipts: tuple[str, ...]
+    requeue: bool = True
+    delay_ms: int | None = None
+    reason: str | None = None
+    delivery_failed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """Keep leases for `lease_ms` from now. Reply: `Settled` with `lease_expires_at`."""
+
+    queue: str
+    receipts: tuple[str, ...]
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Undeliver:
+    """Take back a lease whose answer could not be written: ready again, no delivery counted. Reply: `Done`."""
+
+    queue: str
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Do what is due. Reply: `Done`. (Every batch does so before its commands.)"""
+
+
+# --- questions ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GetExchange:
+    """Reply: `Exchange`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListExchanges:
+    """Reply: `Page[Exchange]`, by name."""
+
+    after: str = ""
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class GetQueue:
+    """Reply: `QueueView`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListQueues:
+    """Reply: `Page[QueueView]`, by name."""
+
+    after: str = ""
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ListBindings:
+    """The bindings from an exchange, or those to a queue. Reply: `Page[Binding]`, by id."""
+
+    exchange: str | None = None
+    queue: str | None = None
+    after: int = 0
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a publish would go. Reply: `Routed`."""
+
+    exchange: str
+    routing_key: str = ""
+    headers: Headers | None = None
+
+
+Command = (
+    PutExchange
+    | DeleteExchange
+    | PutQueue
+    | PatchQueue
+    | DeleteQueue
+    | Bind
+    | Unbind
+    | Publish
+    | Receive
+    | Ack
+    | Nack
+    | Extend
+    | Undeliver
+    | Tick
+)
+Query = GetExchange | ListExchanges | GetQueue | ListQueues | ListBindings | Route

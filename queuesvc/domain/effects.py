@@ -1,0 +1,147 @@
+"""What a batch of commands changes, as rows to insert, change and delete.
+
+The machine collects them; a store writes them in one transaction, in this
+order: `topology` as listed, then `inserts`, `updates`, `deaths`, `deletes`, then leases,
+counters of the `touched` queues and the `numbers`.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from queuesvc.domain.messages import Lease
+from queuesvc.domain.model import Binding, Content, Envelope, Exchange, QueueSettings
+from queuesvc.domain.replies import Delivery, Received
+
+
+class ExchangePut(NamedTuple):
+    """An exchange was made."""
+
+    exchange: Exchange
+
+
+class ExchangeDropped(NamedTuple):
+    """An exchange is gone."""
+
+    name: str
+
+
+class QueuePut(NamedTuple):
+    """A queue was made, or its settings changed."""
+
+    id: int
+    name: str
+    settings: QueueSettings
+
+
+class QueueDropped(NamedTuple):
+    """A queue is gone, with all of its rows."""
+
+    id: int
+
+
+class BindingPut(NamedTuple):
+    """A binding was made."""
+
+    binding: Binding
+
+
+class BindingDropped(NamedTuple):
+    """A binding is gone."""
+
+    id: int
+
+
+Topology = ExchangePut | ExchangeDropped | QueuePut | QueueDropped | BindingPut | BindingDropped
+
+
+class NewMessage(NamedTuple):
+    """A copy of a published message in a queue. `shared` tells how many copies the publish made."""
+
+    number: int
+    first: int
+    queue_id: int
+    priority: int
+    visible_at: int
+    published_at: int
+    expires_at: int
+    exchange: str
+    routing_key: str
+    copies: int
+    envelope: Envelope
+
+    def content(self) -> Content:
+        """What a consumer is shown of it."""
+        envelope = self.envelope
+        return Content(
+            self.first,
+            self.published_at,
+            self.expires_at,
+            self.exchange,
+            self.routing_key,
+            envelope.properties,
+            "",
+            envelope.body,
+        )
+
+
+class Changed(NamedTuple):
+    """A message's row as it is now: after a lease of it ended, or when it died."""
+
+    deliveries: int
+    failures: int
+    lease_number: int
+    standing: int
+    visible_at: int
+    number: int
+
+
+# How a message's row stands. A message is leased if a newer lease than its row's names it.
+HERE, RAN_OUT, PARKED = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """A receive as the machine answers it: the store adds the contents (`with_contents`)."""
+
+    lease: int = 0
+    token: str = ""
+    lease_expires_at: int = 0
+    picks: tuple[tuple[int, int, int], ...] = ()
+
+    def with_contents(self, contents: Iterable[Content]) -> Received:
+        """The full answer; the contents stand in the order of the picks."""
+        deliveries = tuple(Delivery(*pick, content) for pick, content in zip(self.picks, contents, strict=True))
+        return Received(self.lease, self.token, self.lease_expires_at, deliveries)
+
+
+@dataclass(slots=True)
+class Effects:
+    """All that one batch changes."""
+
+    topology: list[Topology] = field(default_factory=list)
+    inserts: list[NewMessage] = field(default_factory=list)
+    updates: list[Changed] = field(default_factory=list)
+    deaths: list[tuple[str, int]] = field(default_factory=list)
+    deletes: list[int] = field(default_factory=list)
+    leases: dict[int, Lease] = field(default_factory=dict)
+    leases_ended: list[int] = field(default_factory=list)
+    touched: set[int] = field(default_factory=set)
+
+    def inserted(self, number: int) -> NewMessage | None:
+        """The message of this number, if it was published in this batch."""
+        at = bisect_left(self.inserts, number, key=lambda message: message.number)
+        return self.inserts[at] if at < len(self.inserts) and self.inserts[at].number == number else None
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.topology
+            or self.inserts
+            or self.updates
+            or self.deaths
+            or self.deletes
+            or self.leases
+            or self.leases_ended
+            or self.touched
+        )

@@ -1,0 +1,114 @@
+"""The interpreter: each command to its rule, a batch at a time."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from queuesvc.domain import commands as c
+from queuesvc.domain.effects import Effects, Leased
+from queuesvc.domain.errors import Refused
+from queuesvc.domain.ids import Ids
+from queuesvc.domain.limits import Limits
+from queuesvc.domain.machine import delivery, publishing, questions, topology
+from queuesvc.domain.machine.queue import Queue
+from queuesvc.domain.machine.state import State
+from queuesvc.domain.model import Content
+from queuesvc.domain.receipts import Receipts
+from queuesvc.domain.replies import Declared, Done, Reply
+from queuesvc.domain.timers import Kind, Timer
+from queuesvc.domain.waiting import Waiting
+
+DUE_AT_ONCE = 1000
+
+RULES: dict[type, Callable[[State, Any], Reply]] = {
+    c.PutExchange: topology.put_exchange,
+    c.DeleteExchange: topology.delete_exchange,
+    c.PutQueue: topology.put_queue,
+    c.PatchQueue: topology.patch_queue,
+    c.DeleteQueue: topology.delete_queue,
+    c.Bind: topology.bind,
+    c.Unbind: topology.unbind,
+    c.Publish: publishing.publish,
+    c.Receive: delivery.receive,
+    c.Ack: delivery.ack,
+    c.Nack: delivery.nack,
+    c.Extend: delivery.extend,
+    c.Undeliver: delivery.undeliver,
+    c.Tick: lambda state, command: Done(),
+}
+
+TIMERS: dict[Kind, Callable[[State, Timer], int]] = {
+    Kind.LEASE_ENDS: delivery.lease_ends,
+    Kind.DELAY_ENDS: delivery.delay_ends,
+}
+
+
+Outcome = Reply | Leased | Refused
+
+
+class Machine:
+    """The rules over one store's state.
+
+    `lookup` gives a message's content by its number, as of the effects collected so far.
+    """
+
+    def __init__(
+        self, receipts: Receipts, ids: Ids, lookup: Callable[[int], Content], limits: Limits | None = None
+    ) -> None:
+        self.state = State(receipts, ids, lookup, limits or Limits())
+
+    @property
+    def effects(self) -> Effects:
+        """What the batch under way, or the last one, changes."""
+        return self.state.effects
+
+    def begin(self, now: int) -> None:
+        """Begin a batch at a moment: effects are collected anew."""
+        self.state.begin(now)
+
+    def apply(
+        self, commands: Sequence[c.Command], waiting: Waiting
+    ) -> tuple[list[Outcome], list[tuple[c.Receive, Outcome]]]:
+        """Do what is due, then each command, then serve those who wait.
+
+        Each command stands alone: a refused one has left no trace.
+        """
+        self._do_due()
+        outcomes = [self._shown(self._one(command), waiting) for command in commands]
+        return outcomes, self._serve(waiting)
+
+    def _one(self, command: c.Command) -> Outcome:
+        try:
+            return RULES[type(command)](self.state, command)
+        except Refused as refusal:
+            return refusal
+
+    def _shown(self, outcome: Outcome, waiting: Waiting) -> Outcome:
+        """A queue is shown by its view, as of right after its command."""
+        if isinstance(outcome, Queue):
+            return outcome.view(self.state.now, waiting.count(outcome.name))
+        if isinstance(outcome, Declared) and isinstance(outcome.value, Queue):
+            return Declared(self._shown(outcome.value, waiting), outcome.created)
+        return outcome
+
+    def _do_due(self) -> None:
+        """What is due, in the order it fell due; bounded, the rest in the next batch."""
+        done = 0
+        while done < DUE_AT_ONCE and (timer := self.state.timers.pop_due(self.state.now)) is not None:
+            done += TIMERS[timer.kind](self.state, timer)
+
+    def _serve(self, waiting: Waiting) -> list[tuple[c.Receive, Outcome]]:
+        """Hand what is ready to those who wait for it, first come, first served."""
+        served: list[tuple[c.Receive, Outcome]] = []
+        for name in dict.fromkeys((*self.state.gained, *waiting.new())):
+            queue = self.state.queues.get(name)
+            while (queue is None or delivery.can_receive(queue)) and (receive := waiting.take(name)) is not None:
+                served.append((receive, self._one(receive)))
+        return served
+
+    def ask(self, query: c.Query, now: int, waiting: Waiting) -> Reply:
+        """Answer a question. Raises `Refused`."""
+        return questions.ANSWERS[type(query)](self.state, query, now, waiting.count)
+
+    def next_due(self) -> int | None:
+        """The earliest moment at which something is due."""
+        return self.state.timers.next_due()

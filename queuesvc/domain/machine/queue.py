@@ -1,0 +1,98 @@
+"""A queue as the machine holds it: what is in it, and its counters."""
+
+from dataclasses import dataclass, fields
+
+from queuesvc.domain.limits import PRIORITY_MOST
+from queuesvc.domain.messages import Message
+from queuesvc.domain.model import QueueSettings, QueueStats, QueueView
+from queuesvc.domain.ready import Ready
+
+
+@dataclass(slots=True)
+class Totals:
+    """What has happened in a queue since it was made. Stored with the queue."""
+
+    published: int = 0
+    delivered: int = 0
+    acked: int = 0
+    nacked: int = 0
+    expired: int = 0
+    dropped: int = 0
+    purged: int = 0
+    dead_lettered: int = 0
+    moved_in: int = 0
+    moved_out: int = 0
+
+    def values(self) -> tuple[int, ...]:
+        """The totals in the order of their names here."""
+        return tuple(getattr(self, name) for name in TOTALS)
+
+
+TOTALS = tuple(field.name for field in fields(Totals))
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds of a duration in seconds."""
+    return round(seconds * 1000)
+
+
+class Queue:
+    """A queue: settings, messages, counts.
+
+    `messages` holds those that are more than fresh (see `messages.Message`); a fresh
+    one stands only in `ready`. `bytes` are the bodies of all messages here.
+    """
+
+    __slots__ = (
+        "bytes",
+        "dead",
+        "delay_ms",
+        "delayed",
+        "id",
+        "lease_ms",
+        "leased",
+        "max_priority",
+        "messages",
+        "name",
+        "ready",
+        "ready_count",
+        "settings",
+        "totals",
+    )
+
+    def __init__(self, id_: int, name: str, settings: QueueSettings) -> None:
+        self.id = id_
+        self.name = name
+        self.messages: dict[int, Message] = {}
+        self.ready = Ready(self.messages)
+        self.ready_count = self.leased = self.delayed = self.dead = self.bytes = 0
+        self.totals = Totals()
+        self.configure(settings)
+
+    def configure(self, settings: QueueSettings) -> None:
+        """Hold to these settings from now on."""
+        self.settings = settings
+        self.lease_ms = milliseconds(settings.lease_seconds)
+        self.delay_ms = milliseconds(settings.delay_seconds)
+        self.max_priority = min(settings.max_priority, PRIORITY_MOST)
+
+    @property
+    def count(self) -> int:
+        """How many messages are here, in any state."""
+        return self.ready_count + self.leased + self.delayed + self.dead
+
+    def view(self, now: int, waiting: int) -> QueueView:
+        """The queue as it is shown."""
+        oldest = self.ready.oldest()
+        totals = {name: getattr(self.totals, name) for name in TOTALS}
+        stats = QueueStats(
+            ready=self.ready_count,
+            leased=self.leased,
+            delayed=self.delayed,
+            dead=self.dead,
+            bytes=self.bytes,
+            oldest_ready_seconds=None if oldest is None else max(0, now - oldest[1]) / 1000,
+            consumers_waiting=waiting,
+            **totals,
+        )
+        return QueueView(self.name, self.settings, stats)

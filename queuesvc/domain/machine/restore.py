@@ -1,0 +1,123 @@
+"""Build the machine again from a store's rows.
+
+Order: exchanges, queues, bindings, leases by number, then messages by number.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from queuesvc.domain.effects import PARKED, RAN_OUT
+from queuesvc.domain.machine.queue import TOTALS, Queue, Totals
+from queuesvc.domain.machine.state import Numbers, State
+from queuesvc.domain.messages import DEAD, LEASED, Lease, Message
+from queuesvc.domain.model import Binding, Exchange, QueueSettings
+from queuesvc.domain.timers import Kind, Timer
+
+
+class MessageRow(NamedTuple):
+    """What the machine needs of a message's row."""
+
+    number: int
+    queue_id: int
+    priority: int
+    size: int
+    published_at: int
+    visible_at: int
+    expires_at: int
+    deliveries: int
+    failures: int
+    lease_number: int
+    standing: int
+
+
+class LeaseRow(NamedTuple):
+    """A lease's row: the messages of its receive, each with the moment its hold ends."""
+
+    number: int
+    queue_id: int
+    consumer: str
+    members: Sequence[int]
+    untils: Sequence[int]
+
+
+def restore(
+    state: State,
+    now: int,
+    numbers: Numbers,
+    exchanges: Iterable[Exchange],
+    queues: Iterable[tuple[int, str, QueueSettings, Sequence[int]]],
+    bindings: Iterable[Binding],
+    leases: Iterable[LeaseRow],
+    messages: Iterable[MessageRow],
+) -> None:
+    """Fill an empty state."""
+    state.begin(now)
+    state.numbers = numbers
+    for exchange in exchanges:
+        state.router.add_exchange(exchange)
+    for id_, name, settings, totals in queues:
+        queue = Queue(id_, name, settings)
+        queue.totals = Totals(**dict(zip(TOTALS, totals, strict=True)))
+        state.queues[name] = state.queues_by_id[id_] = queue
+    for binding in bindings:
+        state.router.add_binding(binding)
+    newest = _newest_leases(state, leases)
+    for row in messages:
+        _restore_message(state, row, newest)
+    _finish_leases(state, {lease.number: lease for lease, _ in newest.values()})
+
+
+def _newest_leases(state: State, rows: Iterable[LeaseRow]) -> dict[int, tuple[Lease, int]]:
+    """For each message named by a lease: the newest one, and until when it holds it."""
+    newest: dict[int, tuple[Lease, int]] = {}
+    for row in rows:
+        lease = Lease(row.number, row.queue_id, row.consumer, 0)
+        newest.update((number, (lease, until)) for number, until in zip(row.members, row.untils, strict=True))
+    return newest
+
+
+def _restore_message(state: State, row: MessageRow, newest: dict[int, tuple[Lease, int]]) -> None:
+    queue = state.queues_by_id.get(row.queue_id)
+    if queue is None:  # of a deleted queue, and not yet reclaimed
+        newest.pop(row.number, None)
+        return
+    queue.bytes += row.size
+    lease, until = newest.get(row.number, (None, 0))
+    held = lease is not None and lease.number >= row.lease_number + (row.standing != RAN_OUT)
+    if not held and row.visible_at <= state.now and row.lease_number == 0 and row.standing != PARKED:
+        queue.ready.add_fresh(row.number, row.size, row.published_at, row.priority)
+        queue.ready_count += 1
+        return
+    message = Message(row.number, row.size, row.published_at, row.priority)
+    message.deliveries, message.failures = row.deliveries, row.failures
+    message.lease_number = row.lease_number
+    queue.messages[row.number] = message
+    if held and lease is not None and lease.number > row.lease_number:
+        message.deliveries += 1
+        state.make_leased(queue, message, lease, until)
+        return
+    if held and lease is not None:
+        message.lease = lease
+        lease.held[message.number] = message
+    _restore_unleased(state, queue, message, row)
+
+
+def _restore_unleased(state: State, queue: Queue, message: Message, row: MessageRow) -> None:
+    if row.standing == PARKED:
+        message.state = DEAD
+        queue.dead += 1
+    elif row.visible_at > state.now:
+        state.make_delayed(queue, message, row.visible_at)
+    else:
+        state.make_ready(queue, message)
+
+
+def _finish_leases(state: State, leases: dict[int, Lease]) -> None:
+    for lease in leases.values():
+        if not lease.held:
+            continue
+        state.leases[lease.number] = lease
+        untils = [message.until for message in lease.held.values() if message.state is LEASED]
+        if untils:
+            lease.due = min(untils)
+            state.timers.add(Timer(lease.due, Kind.LEASE_ENDS, lease.queue_id, lease.number))

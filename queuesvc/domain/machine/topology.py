@@ -1,0 +1,143 @@
+"""The verbs of topology: exchanges, queues, bindings."""
+
+from dataclasses import asdict, replace
+
+from queuesvc.domain.commands import Bind, DeleteExchange, DeleteQueue, PatchQueue, PutExchange, PutQueue, Unbind
+from queuesvc.domain.effects import (
+    BindingDropped,
+    BindingPut,
+    ExchangeDropped,
+    ExchangePut,
+    QueueDropped,
+    QueuePut,
+)
+from queuesvc.domain.errors import Code, Refused, invalid
+from queuesvc.domain.machine.queue import Queue
+from queuesvc.domain.machine.state import State
+from queuesvc.domain.model import Binding, Exchange, ExchangeType, QueueSettings
+from queuesvc.domain.replies import Declared, Done
+
+
+def _refuse_difference(what: str, there: Exchange | QueueSettings, wanted: Exchange | QueueSettings) -> None:
+    old, new = asdict(there), asdict(wanted)
+    fields = [name for name in old if old[name] != new[name]]
+    if fields:
+        raise Refused(Code.CONFLICT, f"{what} is there already with another {', '.join(fields)}", fields=fields)
+
+
+def put_exchange(state: State, command: PutExchange) -> Declared[Exchange]:
+    """Declare an exchange."""
+    wanted = command.exchange
+    there = state.router.exchanges.get(wanted.name)
+    if there is not None:
+        _refuse_difference(f"exchange {wanted.name!r}", there, wanted)
+        return Declared(there, created=False)
+    state.router.add_exchange(wanted)
+    state.topology_changed()
+    state.effects.topology.append(ExchangePut(wanted))
+    return Declared(wanted, created=True)
+
+
+def delete_exchange(state: State, command: DeleteExchange) -> Done:
+    """Delete an exchange and the bindings at it."""
+    state.require_exchange(command.name)
+    for binding in state.router.remove_exchange(command.name):
+        state.effects.topology.append(BindingDropped(binding.id))
+    state.topology_changed()
+    state.effects.topology.append(ExchangeDropped(command.name))
+    return Done()
+
+
+def put_queue(state: State, command: PutQueue) -> Declared[Queue]:
+    """Declare a queue."""
+    there = state.queues.get(command.name)
+    if there is not None:
+        _refuse_difference(f"queue {command.name!r}", there.settings, command.settings)
+        return Declared(there, created=False)
+    queue = Queue(state.numbers.queue, command.name, command.settings)
+    state.numbers.queue += 1
+    state.queues[queue.name] = state.queues_by_id[queue.id] = queue
+    state.effects.topology.append(QueuePut(queue.id, queue.name, queue.settings))
+    state.touch(queue)
+    return Declared(queue, created=True)
+
+
+def patch_queue(state: State, command: PatchQueue) -> Queue:
+    """Change settings of a queue; what is stored stays as it stands."""
+    queue = state.queue(command.name)
+    settings = replace(queue.settings, **command.changes)
+    if settings != queue.settings:
+        queue.configure(settings)
+        state.effects.topology.append(QueuePut(queue.id, queue.name, settings))
+        state.gained[queue.name] = None
+    return queue
+
+
+def delete_queue(state: State, command: DeleteQueue) -> Done:
+    """Delete a queue with everything in it and the bindings to it."""
+    queue = state.queue(command.name)
+    if command.if_empty and queue.count:
+        raise Refused(Code.QUEUE_NOT_EMPTY, f"queue {queue.name!r} holds {queue.count} messages", messages=queue.count)
+    for binding in state.router.remove_queue(queue.name):
+        state.effects.topology.append(BindingDropped(binding.id))
+    for number in {message.lease.number for message in queue.messages.values() if message.lease is not None}:
+        del state.leases[number]
+        state.drop_lease_row(number)
+    del state.queues[queue.name], state.queues_by_id[queue.id]
+    state.topology_changed()
+    state.effects.touched.discard(queue.id)
+    state.effects.topology.append(QueueDropped(queue.id))
+    # Whoever waits there is told that it is gone.
+    state.gained[queue.name] = None
+    return Done()
+
+
+def bind(state: State, command: Bind) -> Declared[Binding]:
+    """Bind an exchange to a queue or to another exchange."""
+    state.require_exchange(command.source)
+    if command.queue is not None:
+        state.queue(command.queue)
+    else:
+        state.require_exchange(command.exchange or "")
+    wanted = _binding(state, command)
+    there = state.router.same_binding(wanted)
+    if there is not None:
+        return Declared(there, created=False)
+    state.numbers.binding += 1
+    state.router.add_binding(wanted)
+    state.topology_changed()
+    state.effects.topology.append(BindingPut(wanted))
+    return Declared(wanted, created=True)
+
+
+def _binding(state: State, command: Bind) -> Binding:
+    """The binding asked for, with defaults, if it fits the type of its source."""
+    if state.router.exchanges[command.source].type is ExchangeType.HEADERS:
+        if command.routing_key:
+            raise invalid("routing_key", "a headers exchange compares headers, not the routing key")
+        match, headers = command.match or "all", command.headers or {}
+    else:
+        for field in ("match", "headers"):
+            if getattr(command, field) is not None:
+                raise invalid(field, "only a headers exchange compares headers")
+        match, headers = None, None
+    return Binding(
+        state.numbers.binding,
+        command.source,
+        command.queue,
+        command.exchange,
+        command.routing_key or "",
+        match,
+        headers,
+    )
+
+
+def unbind(state: State, command: Unbind) -> Done:
+    """Remove a binding."""
+    binding = state.router.bindings.get(command.id)
+    if binding is None:
+        raise Refused(Code.BINDING_NOT_FOUND, f"there is no binding {command.id}")
+    state.router.remove_binding(binding)
+    state.topology_changed()
+    state.effects.topology.append(BindingDropped(binding.id))
+    return Done()

@@ -1,0 +1,95 @@
+"""What the broker answers, as values."""
+
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from queuesvc.domain.errors import Code
+from queuesvc.domain.model import Binding, Content
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """It is done; there is nothing to say of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declared(Generic[T]):
+    """What was declared, and whether it was made now (201) or was there already (200)."""
+
+    value: T
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some items of a sorted list, and the value to pass as `after` for more (None at the end)."""
+
+    items: tuple[T, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """The queues a publish would reach, by name, and the bindings that matched, by id."""
+
+    queues: tuple[str, ...]
+    bindings: tuple[Binding, ...]
+
+
+class PublishResult(NamedTuple):
+    """The number of a message's first copy and the names of the queues that hold one."""
+
+    first: int
+    queues: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One result an envelope, in order, all published at the same moment."""
+
+    published_at: int
+    results: tuple[PublishResult, ...]
+
+
+class Delivery(NamedTuple):
+    """One leased message: its number (which ends its receipt), its counts, its content."""
+
+    number: int
+    delivery_count: int
+    failed_count: int
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """The messages of one receive, under one lease.
+
+    `token` begins the receipt of each (see `receipts`). Without messages, and
+    under `auto_ack`, `lease` and `lease_expires_at` are 0 and `token` is empty.
+    """
+
+    lease: int = 0
+    token: str = ""
+    lease_expires_at: int = 0
+    deliveries: tuple[Delivery, ...] = ()
+
+
+class Failure(NamedTuple):
+    """A receipt that did not settle: `gone` or `lease-lost`."""
+
+    receipt: str
+    code: Code
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How many receipts settled, and which did not. `lease_expires_at` is set by an extend."""
+
+    count: int
+    failed: tuple[Failure, ...] = ()
+    lease_expires_at: int = 0
+
+
+Reply = object

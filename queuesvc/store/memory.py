@@ -1,0 +1,78 @@
+"""The memory store: the machine with a dict of contents. Nothing of it survives a close."""
+
+import secrets
+from collections.abc import Sequence
+
+from queuesvc.domain.commands import Command, Query
+from queuesvc.domain.effects import Leased, QueueDropped
+from queuesvc.domain.errors import Refused
+from queuesvc.domain.ids import TAG_BITS, Ids
+from queuesvc.domain.limits import Limits
+from queuesvc.domain.machine import Machine
+from queuesvc.domain.model import Content
+from queuesvc.domain.receipts import Receipts
+from queuesvc.domain.replies import Received, Reply
+from queuesvc.store.interface import Applied, Opened, Waiting
+
+
+class MemoryStore:
+    """A `Store` for tests and for brokers that may forget."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._tag = secrets.randbits(TAG_BITS)
+        self._contents: dict[int, Content] = {}
+        self._queue_ids: dict[int, int] = {}
+        self._machine = Machine(Receipts(secrets.token_bytes(32), 1), Ids(self._tag), self._lookup, limits)
+
+    async def open(self) -> Opened:
+        """There is nothing to open."""
+        return Opened(0, self._tag)
+
+    async def apply(self, commands: Sequence[Command], now: int, waiting: Waiting) -> Applied:
+        """One batch, kept in memory."""
+        self._machine.begin(now)
+        outcomes, served = self._machine.apply(commands, waiting)
+        effects = self._machine.effects
+        for message in effects.inserts:
+            self._contents[message.number] = message.content()
+            self._queue_ids[message.number] = message.queue_id
+        for deaths, number in effects.deaths:
+            self._contents[number] = self._contents[number]._replace(deaths=deaths)
+        applied = Applied(
+            [self._filled(o) for o in outcomes], [(r, self._received(o)) for r, o in served], bool(effects)
+        )
+        gone = {change.id for change in effects.topology if isinstance(change, QueueDropped)}
+        dropped = [number for number, queue_id in self._queue_ids.items() if queue_id in gone] if gone else []
+        for number in {*effects.deletes, *dropped}:
+            del self._contents[number], self._queue_ids[number]
+        return applied
+
+    def _filled(self, outcome: Reply | Refused) -> Reply | Refused:
+        if isinstance(outcome, Leased):
+            return outcome.with_contents(self._contents[pick[0]] for pick in outcome.picks)
+        return outcome
+
+    def _received(self, outcome: Reply | Refused) -> Received | Refused:
+        filled = self._filled(outcome)
+        assert isinstance(filled, Received | Refused)
+        return filled
+
+    def _lookup(self, number: int) -> Content:
+        message = self._machine.effects.inserted(number)
+        return self._contents[number] if message is None else message.content()
+
+    async def ask(self, query: Query, now: int, waiting: Waiting) -> Reply:
+        """Answer a question."""
+        return self._machine.ask(query, now, waiting)
+
+    def next_due(self) -> int | None:
+        """The earliest moment at which something is due."""
+        return self._machine.next_due()
+
+    async def maintain(self, idle: bool = True) -> bool:
+        """There is nothing to keep in order."""
+        return False
+
+    async def close(self) -> None:
+        """Forget everything."""
+        self._contents.clear()

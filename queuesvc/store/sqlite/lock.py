@@ -1,0 +1,37 @@
+"""One broker a data file: an advisory lock beside it, let go by the kernel when the process ends."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from queuesvc.store.interface import StoreRefused
+
+
+class FileLock:
+    """Held from `acquire` to `release`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock, or raise `StoreRefused` naming the process that has it."""
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(file, 32).decode(errors="replace").strip()
+            os.close(file)
+            raise StoreRefused(
+                f"another broker (process {owner or 'unknown'}) is running on {self._path.parent}: "
+                "stop it first, or choose another --data"
+            ) from None
+        os.truncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        self._file = file
+
+    def release(self) -> None:
+        """Let go. The file stays: removing it would let two brokers in."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

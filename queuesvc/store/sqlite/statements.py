@@ -1,0 +1,16 @@
+"""The store's SQL by name, from `statements.sql`."""
+
+import re
+from importlib.resources import files
+from typing import Final
+
+_NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+
+
+def load(text: str) -> dict[str, str]:
+    """The statements of a text in which each begins with a line `-- name: <name>`."""
+    parts = _NAME.split(text)[1:]
+    return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
+
+
+SQL: Final = load((files("queuesvc.store.sqlite") / "statements.sql").read_text("utf-8"))

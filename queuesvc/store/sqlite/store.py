@@ -1,0 +1,208 @@
+"""The SQLite store: the machine in memory is the truth while it runs, the file is what it is built from."""
+
+import secrets
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from queuesvc.domain.commands import Command, Query
+from queuesvc.domain.effects import Leased
+from queuesvc.domain.errors import Refused
+from queuesvc.domain.ids import TAG_BITS, Ids
+from queuesvc.domain.limits import Limits
+from queuesvc.domain.machine import Machine
+from queuesvc.domain.machine.restore import restore
+from queuesvc.domain.machine.state import Numbers
+from queuesvc.domain.model import Content
+from queuesvc.domain.receipts import Receipts
+from queuesvc.domain.replies import Received, Reply
+from queuesvc.store.interface import Applied, Opened, StoreBroken, StoreRefused, Waiting
+from queuesvc.store.sqlite import rows, upkeep
+from queuesvc.store.sqlite.lock import FileLock
+from queuesvc.store.sqlite.migrations import migrate
+from queuesvc.store.sqlite.statements import SQL
+from queuesvc.store.sqlite.write import Batch, write
+
+T = TypeVar("T")
+
+FILE = "queuesvc.db"
+LOCK = "queuesvc.lock"
+BUSY_SECONDS = 5.0
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the one connection that writes. Runs on the writer's thread, as all that uses it does."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
+    try:
+        if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class SqliteStore:
+    """A `Store` in a folder: `queuesvc.db`, SQLite's log beside it, and the lock."""
+
+    def __init__(self, folder: Path | str, limits: Limits | None = None) -> None:
+        self._folder = Path(folder)
+        self._path = self._folder / FILE
+        self._limits = limits
+        self._lock = FileLock(self._folder / LOCK)
+        self._writer: aiosqlite.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._machine: Machine
+        self._latest_at = 0
+
+    # --- opening and closing ------------------------------------------------------
+
+    async def open(self) -> Opened:
+        """Lock, open, migrate, rebuild. Raises `StoreRefused`."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except OSError as error:
+            raise StoreRefused(f"can't use the folder {self._folder}: {error.strerror or error}") from error
+        try:
+            return await self._open()
+        except sqlite3.Error as error:
+            await self.close()
+            raise StoreRefused(f"can't open the store {self._path}: {error}") from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self) -> Opened:
+        self._writer = await aiosqlite.Connection(lambda: _connect(self._path), iter_chunk_size=64)
+        # The machine looks contents up in the middle of a batch, which must not wait for the writer.
+        self._reader = sqlite3.connect(
+            f"file:{self._path}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_SECONDS
+        )
+        tag = await self._load()
+        return Opened(self._latest_at, tag)
+
+    async def _load(self) -> int:
+        """Build the machine from the file; returns the store's tag."""
+        machine, self._latest_at, tag = await self._on_writer(self._build)
+        self._machine = machine
+        return tag
+
+    def _build(self, connection: sqlite3.Connection) -> tuple[Machine, int, int]:
+        meta = connection.execute(SQL["get_meta"]).fetchone()
+        if meta is None:
+            new = (secrets.token_bytes(32), secrets.randbits(TAG_BITS))
+            connection.execute(SQL["init_meta"], new)
+            meta = connection.execute(SQL["get_meta"]).fetchone()
+        secret, epoch, tag, *numbers, latest_at = meta
+        machine = Machine(Receipts(secret, epoch), Ids(tag), self._lookup, self._limits)
+        restore(
+            machine.state,
+            latest_at,
+            Numbers(*numbers),
+            map(rows.read_exchange, connection.execute(SQL["get_exchanges"]).fetchall()),
+            map(rows.read_queue, connection.execute(SQL["get_queues"]).fetchall()),
+            map(rows.read_binding, connection.execute(SQL["get_bindings"]).fetchall()),
+            map(rows.read_lease, connection.execute(SQL["get_leases"]).fetchall()),
+            rows.read_messages(connection),
+        )
+        return machine, latest_at, tag
+
+    async def close(self) -> None:
+        """Close both connections (the last one empties SQLite's log) and let go of the lock."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            await writer.close()
+        self._lock.release()
+
+    async def _on_writer(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run work on the writer's thread with its connection: one hop, whatever the work.
+
+        aiosqlite offers a hop a statement in public and a hop a function in `_execute`. A
+        batch has a dozen statements, and each hop hands the interpreter lock over twice.
+        """
+        assert self._writer is not None, "the store is not open"
+        connection = self._writer._conn
+        return await self._writer._execute(work, connection, *arguments)  # type: ignore[no-any-return, no-untyped-call]
+
+    # --- commands and questions ---------------------------------------------------
+
+    async def apply(self, commands: Sequence[Command], now: int, waiting: Waiting) -> Applied:
+        """One batch in one transaction; the replies are given once it is on the disk."""
+        machine = self._machine
+        contents: dict[int, Content] = {}
+        try:
+            machine.begin(now)
+            outcomes, served = machine.apply(commands, waiting)
+            wrote = bool(machine.effects)
+            if wrote:
+                leased = [o for o in (*outcomes, *(outcome for _, outcome in served)) if isinstance(o, Leased)]
+                contents = await self._write(machine, leased)
+        except StoreBroken:
+            raise
+        except Exception:
+            # Memory must not stay ahead of the disk.
+            await self._load()
+            raise
+        return Applied(
+            [_filled(outcome, contents) for outcome in outcomes],
+            [(receive, _received(outcome, contents)) for receive, outcome in served],
+            wrote,
+        )
+
+    async def _write(self, machine: Machine, leased: list[Leased]) -> dict[int, Content]:
+        effects, state = machine.effects, machine.state
+        contents: dict[int, Content] = {}
+        wanted: list[int] = []
+        for number in (pick[0] for receive in leased for pick in receive.picks):
+            message = effects.inserted(number)
+            if message is None:
+                wanted.append(number)
+            else:
+                contents[number] = message.content()
+        totals = [(*state.queues_by_id[id_].totals.values(), id_) for id_ in effects.touched]
+        batch = Batch(effects, totals, state.numbers, state.now, wanted)
+        contents |= await self._on_writer(write, batch)
+        self._latest_at = state.now
+        return contents
+
+    def _lookup(self, number: int) -> Content:
+        message = self._machine.effects.inserted(number)
+        if message is not None:
+            return message.content()
+        assert self._reader is not None, "the store is not open"
+        return rows.read_content(self._reader.execute(SQL["get_content"], (number,)).fetchall()[0])
+
+    async def ask(self, query: Query, now: int, waiting: Waiting) -> Reply:
+        """Answer a question from memory."""
+        return self._machine.ask(query, now, waiting)
+
+    def next_due(self) -> int | None:
+        """The earliest moment at which something is due."""
+        return self._machine.next_due()
+
+    async def maintain(self, idle: bool = True) -> bool:
+        """One step of housekeeping; True if more is left."""
+        return await self._on_writer(upkeep.step, idle)
+
+
+def _filled(outcome: Reply | Refused, contents: dict[int, Content]) -> Reply | Refused:
+    if isinstance(outcome, Leased):
+        return outcome.with_contents(contents[pick[0]] for pick in outcome.picks)
+    return outcome
+
+
+def _received(outcome: Reply | Refused, contents: dict[int, Content]) -> Received | Refused:
+    filled = _filled(outcome, contents)
+    assert isinstance(filled, Received | Refused)
+    return filled

@@ -1,0 +1,106 @@
+"""One batch, one transaction, one fsync. Runs on the writer's thread."""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import orjson
+
+from queuesvc.domain.effects import (
+    BindingDropped,
+    BindingPut,
+    Effects,
+    ExchangeDropped,
+    ExchangePut,
+    QueueDropped,
+    QueuePut,
+    Topology,
+)
+from queuesvc.domain.machine.state import Numbers
+from queuesvc.domain.model import Content
+from queuesvc.store.interface import StoreBroken, StoreUnavailable
+from queuesvc.store.sqlite import rows
+from queuesvc.store.sqlite.statements import SQL
+
+
+class Batch(NamedTuple):
+    """What is to be written, and the messages whose contents are to be read along."""
+
+    effects: Effects
+    totals: list[rows.Row]
+    numbers: Numbers
+    now: int
+    wanted: list[int]
+
+
+def write(connection: sqlite3.Connection, batch: Batch) -> dict[int, Content]:
+    """Write a batch durably; returns the contents wanted, by number.
+
+    Raises `StoreUnavailable` where nothing of it was stored and `StoreBroken` where
+    that is unknown, because the commit itself failed.
+    """
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        contents = _write_all(connection, batch)
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise StoreUnavailable(str(error)) from error
+    try:
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise StoreBroken(str(error)) from error
+    return contents
+
+
+def _write_all(connection: sqlite3.Connection, batch: Batch) -> dict[int, Content]:
+    effects = batch.effects
+    numbers = batch.numbers
+    for change in effects.topology:
+        _write_topology(connection, change, numbers.message - 1)
+    if effects.inserts:
+        connection.executemany(SQL["add_body"], rows.body_rows(effects.inserts))
+        connection.executemany(SQL["add_message"], rows.message_rows(effects.inserts))
+    if effects.updates:
+        connection.executemany(SQL["change_message"], effects.updates)
+    if effects.deaths:
+        connection.executemany(SQL["set_deaths"], effects.deaths)
+    contents = read_contents(connection, batch.wanted)
+    if effects.deletes:
+        connection.executemany(SQL["delete_message"], zip(effects.deletes, strict=True))
+    if effects.leases:
+        connection.executemany(SQL["put_lease"], map(rows.lease_row, effects.leases.values()))
+    if effects.leases_ended:
+        connection.executemany(SQL["drop_lease"], zip(effects.leases_ended, strict=True))
+    connection.executemany(SQL["put_totals"], batch.totals)
+    connection.execute(SQL["put_meta"], (numbers.message, numbers.lease, numbers.queue, numbers.binding, batch.now))
+    return contents
+
+
+def _write_topology(connection: sqlite3.Connection, change: Topology, last_message: int) -> None:
+    match change:
+        case ExchangePut(exchange):
+            connection.execute(SQL["put_exchange"], rows.exchange_row(exchange))
+        case ExchangeDropped(name):
+            connection.execute(SQL["drop_exchange"], (name,))
+        case QueuePut(id_, name, settings):
+            connection.execute(SQL["put_queue"], (id_, name, rows.settings_text(settings)))
+        case QueueDropped(id_):
+            connection.execute(SQL["drop_queue"], (id_,))
+            connection.execute(SQL["add_reclaim"], (id_, last_message))
+        case BindingPut(binding):
+            connection.execute(SQL["put_binding"], rows.binding_row(binding))
+        case BindingDropped(id_):
+            connection.execute(SQL["drop_binding"], (id_,))
+
+
+def read_contents(connection: sqlite3.Connection, numbers: Iterable[int]) -> dict[int, Content]:
+    """The contents of messages by their numbers."""
+    wanted = list(numbers)
+    if not wanted:
+        return {}
+    if len(wanted) == 1:
+        found = connection.execute(SQL["get_content"], wanted).fetchall()
+    else:
+        found = connection.execute(SQL["get_contents"], (orjson.dumps(wanted).decode(),)).fetchall()
+    return {row[0]: rows.read_content(row) for row in found}
