@@ -35,6 +35,7 @@ class Server:
         *,
         python: Path | str = sys.executable,
         cwd: Path | None = None,
+        log_file: Path | None = None,
     ) -> None:
         self.python = str(python)
         self.cwd = cwd
@@ -43,7 +44,7 @@ class Server:
         self.env = dict(env or {})
         self.host = "127.0.0.1"
         self.port = 0
-        self.log_file = data.with_name(data.name + ".log")
+        self.log_file = log_file or data.with_name(data.name + ".log")
         self.start_line = ""
         self._process: subprocess.Popen[bytes] | None = None
 

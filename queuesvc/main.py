@@ -1,0 +1,92 @@
+"""The composition root: the one place that chooses a store and wires everything together."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from queuesvc import __version__
+from queuesvc.broker.broker import Broker
+from queuesvc.cli.app import make_cli
+from queuesvc.cli.logs import set_up_logs
+from queuesvc.http.app import create_app
+from queuesvc.http.server import CannotListen, Server, address_of, bind
+from queuesvc.settings import Settings
+from queuesvc.store.interface import StoreRefused
+from queuesvc.store.sqlite import SqliteStore
+
+FAILED: Final = 1
+
+log = logging.getLogger("queuesvc")
+
+
+def main() -> None:
+    """The console script `queuesvc`."""
+    make_cli(serve=serve)(prog_name="queuesvc")
+
+
+def serve(settings: Settings) -> int:
+    """Run the broker until SIGTERM or SIGINT; returns the exit code: 0, or 1 where it could not run or go on."""
+    set_up_logs(settings.log_level)
+    try:
+        with bind(settings.host, settings.port) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as run:
+            return run.run(_serve(settings, listener))
+    except (CannotListen, StoreRefused) as refusal:
+        print(f"queuesvc: {refusal}", file=sys.stderr)
+        return FAILED
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> int:
+    limits = settings.limits.limits()
+    broker = Broker(SqliteStore(settings.data, limits))
+    await broker.open()
+    try:
+        server = Server(
+            create_app(broker, limits),
+            lambda: _announce(settings.data, listener),
+            shutdown_seconds=settings.shutdown_seconds,
+            patience_seconds=settings.slow_client_seconds,
+        )
+        _stop_on_signals(broker, server)
+        watch = asyncio.create_task(_stop_when_broken(broker, server))
+        await server.serve([listener])
+        watch.cancel()
+    finally:
+        await broker.close()
+    return FAILED if broker.broken.is_set() else 0
+
+
+async def _stop_when_broken(broker: Broker, server: Server) -> None:
+    """What the store holds is unknown until it is read again: end, so that whoever runs us starts us anew."""
+    await broker.broken.wait()
+    log.critical("the store failed while writing: ending; start the broker again to go on from what is on the disk")
+    broker.shut_down()
+    server.stop()
+
+
+def _announce(data: Path, listener: socket.socket) -> None:
+    where = data if data.is_absolute() else f"./{data}"
+    print(f"queuesvc {__version__} listening on {address_of(listener)}, storing in {where}", flush=True)
+
+
+def _stop_on_signals(broker: Broker, server: Server) -> None:
+    """The first signal ends the waiting receives and then the server; a second does not wait; a third drops all."""
+    signals = 0
+
+    def on_signal() -> None:
+        nonlocal signals
+        signals += 1
+        if signals > 2:
+            os._exit(FAILED)
+        broker.shut_down()
+        server.stop(at_once=signals > 1)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
