@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from scripts.flights.events import TASKS, Flight, find_file, read_flights
-from scripts.flights.link import Link
+from scripts.flights.link import Broken, Link
 from scripts.flights.report import Measured, count_flights, print_report
 from scripts.flights.run import Inexact, Run
 from tests.support.server import Server, ServerFailed
@@ -27,6 +27,7 @@ def demo(
     url: Annotated[str | None, typer.Option(help="Use this broker instead of starting one.")] = None,
     file: Annotated[Path | None, typer.Option(help="Read this file instead of the month or the slice.")] = None,
     seed: Annotated[int, typer.Option(help="For the moments of the kills.")] = 1,
+    patience_seconds: Annotated[float, typer.Option(help="How long to wait for the broker to be there.")] = 60,
 ) -> None:
     """Replay a month of flights through a topic exchange into four queues, and check that every count is exact.
 
@@ -41,10 +42,12 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="flights-") as directory:
         server = None if url else Server(Path(directory) / "data")
         try:
-            exact = asyncio.run(_demo(console, flights, server, url, kills if kill else 0, seed))
-        except* (Inexact, ServerFailed, RuntimeError, TimeoutError) as errors:
-            for error in errors.exceptions:
-                console.print(f"FAILED: {error!r}", style="bold red")
+            if server is not None:
+                console.print(server.start().start_line.strip(), soft_wrap=True)
+            link = Link(url or (server.url if server else ""), patience_seconds)
+            exact = asyncio.run(_demo(console, flights, link, server, kills if kill else 0, seed))
+        except* (Broken, Inexact, ServerFailed, RuntimeError, TimeoutError) as failed:
+            console.print(f"FAILED: {_first(failed)}", style="bold red", soft_wrap=True)
             exact = False
         finally:
             if server is not None:
@@ -52,13 +55,15 @@ def demo(
     raise typer.Exit(0 if exact else 1)
 
 
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 async def _demo(
-    console: Console, flights: list[Flight], server: Server | None, url: str | None, kills: int, seed: int
+    console: Console, flights: list[Flight], link: Link, server: Server | None, kills: int, seed: int
 ) -> bool:
-    if server is not None:
-        server.start()
-        console.print(server.start_line.strip())
-    link = Link(url or (server.url if server else ""))
     peak = 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
@@ -76,7 +81,7 @@ async def _demo(
         started = time.monotonic()
         async with asyncio.timeout(LONGEST_SECONDS):
             await run.all(server, kills, seed)
-        seconds = time.monotonic() - started
+        seconds = run.last_at - started
     stats = {task.queue: await run.stats(task.queue) for task in TASKS}
     if server is None:
         await run.clear()
@@ -96,4 +101,6 @@ def _bytes_in(directory: Path) -> int:
 
 
 if __name__ == "__main__":
-    typer.run(demo)
+    cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    cli.command()(demo)
+    cli()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -22,10 +23,9 @@ class Measured:
 
 def print_report(console: Console, run: Run, stats: dict[str, dict[str, Any]], measured: Measured) -> bool:
     """Print the tables, and return whether every count is exact."""
-    table = Table(title="Queues", title_justify="left")
-    for column in ("queue", "pattern"):
-        table.add_column(column)
-    for column in ("in the file", "published", "delivered", "redeliveries", "acked", "left"):
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("queue", no_wrap=True)
+    for column in ("in file", "published", "delivered", "again", "acked", "left"):
         table.add_column(column, justify="right")
     table.add_column("exact")
     wrong: list[str] = []
@@ -36,7 +36,7 @@ def print_report(console: Console, run: Run, stats: dict[str, dict[str, Any]], m
         wrong += faults
         cells = [len(numbers), counts["published"], len(handled.ids), handled.redeliveries]
         cells += [counts["acked"], left(counts)]
-        table.add_row(task.queue, task.pattern, *(f"{cell:,}" for cell in cells), "no" if faults else "yes")
+        table.add_row(task.queue, *(f"{cell:,}" for cell in cells), "no" if faults else "yes")
     if run.published.events != len(run.flights):
         wrong.append(f"{run.published.events} of {len(run.flights)} flights were published")
     console.print(table)
@@ -68,19 +68,17 @@ def find_faults(numbers: set[int], figures: Figures, stats: dict[str, Any], hand
 
 
 def _print_figures(console: Console, run: Run) -> None:
-    airports, cancelled = run.handled["everything"].figures, run.handled["cancellations"].figures.cancelled
+    airports = run.handled["everything"].figures
     means = ", ".join(f"{airport} {airports.mean_delay(airport):.1f}" for airport in sorted(airports.departed))
-    console.print(f"Mean delay at departure, minutes: {means}")
+    cancelled = run.handled["cancellations"].figures.cancelled
     most = ", ".join(f"{carrier} {count}" for carrier, count in cancelled.most_common(6))
-    console.print(f"Cancellations per carrier: {most} ({cancelled.total()} in all)")
     jfk = run.handled["jfk"].figures
-    late = sorted(jfk.departed, key=jfk.mean_delay)
-    console.print(
-        f"At JFK on average, {late[0]} is the most punctual ({jfk.mean_delay(late[0]):.1f} minutes late)", end=""
-    )
-    console.print(f" and {late[-1]} the least ({jfk.mean_delay(late[-1]):.1f})")
+    carriers = sorted(jfk.departed, key=jfk.mean_delay)
+    best, worst = (f"{carrier} {jfk.mean_delay(carrier):.1f}" for carrier in (carriers[0], carriers[-1]))
     united = run.handled["united"].figures
-    console.print(f"United's most frequent destination: {_most(united.departed + united.cancelled)}")
+    console.print(f"mean delay at departure, minutes: {means}; at JFK from {best} to {worst}", soft_wrap=True)
+    console.print(f"cancellations: {cancelled.total()}, most of them by {most}", soft_wrap=True)
+    console.print(f"United's most frequent destination: {_most(united.departed + united.cancelled)}", soft_wrap=True)
 
 
 def _most(counter: Any) -> str:
@@ -94,16 +92,19 @@ def _print_summary(console: Console, run: Run, measured: Measured) -> None:
     rate = published.events / measured.seconds
     console.print(
         f"{published.events:,} events in, {deliveries:,} deliveries out in {measured.seconds:.1f} s:"
-        f" {rate:,.0f} events/s, {deliveries / measured.seconds:,.0f} deliveries/s"
+        f" {rate:,.0f} events/s, {deliveries / measured.seconds:,.0f} deliveries/s",
+        soft_wrap=True,
     )
     if run.killed:
         console.print(
-            f"broker killed {run.killed} times; batches with unknown outcome: {published.unknown}"
-            f" ({published.found} found in the store, {published.again} sent again)"
+            f"broker killed {run.killed} times; batches cut off before their answer: {published.unknown}"
+            f" ({published.found} found in the store, {published.again} sent again)",
+            soft_wrap=True,
         )
     if measured.peak_bytes is not None and measured.end_bytes is not None:
         console.print(
-            f"store: {_size(measured.peak_bytes)} at most while running, {_size(measured.end_bytes)} after shutdown"
+            f"store: {_size(measured.peak_bytes)} at most while running, {_size(measured.end_bytes)} after shutdown",
+            soft_wrap=True,
         )
 
 

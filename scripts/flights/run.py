@@ -3,12 +3,13 @@
 import asyncio
 import json
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from scripts.flights.events import Figures, Flight, Task, routing_key
-from scripts.flights.link import Broken, Link
+from scripts.flights.link import Broken, Link, NotReached
 from tests.support.server import Server
 
 PUBLISH_BATCH = 100
@@ -57,6 +58,7 @@ class Run:
         self.prefix = prefix
         self.report = report
         self.killed = 0
+        self.last_at = time.monotonic()
         self.moved = asyncio.Event()
         self.exchange = f"{prefix}flights"
         self.published = Published()
@@ -79,6 +81,7 @@ class Run:
             await self.link.call("DELETE", f"/v1/queues/{self.prefix}{task.queue}")
 
     def _progress(self) -> None:
+        self.last_at = time.monotonic()
         self.moved.set()
         self.report()
 
@@ -104,6 +107,9 @@ class Run:
             try:
                 await self.link.call("POST", f"/v1/exchanges/{self.exchange}/messages/batch", batch)
                 return
+            except NotReached:
+                await self.link.back()
+                continue
             except Broken:
                 self.published.unknown += 1
             stored = (await self.stats("everything"))["published"] - self.published.events
