@@ -82,7 +82,8 @@ class Publish:
     """Publish envelopes to an exchange, or straight into a queue: exactly one is given.
 
     All of them are stored or, where one is refused, none (`index` names it when
-    `batch` is set). Reply: `Published`.
+    `batch` is set). The routing key of one straight into a queue is the queue's name: who
+    makes the envelope sets it. Reply: `Published`.
     """
 
     envelopes: tuple[Envelope, ...]

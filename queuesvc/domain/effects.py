@@ -118,7 +118,7 @@ class Leased:
 
 @dataclass(slots=True)
 class Effects:
-    """All that one batch changes."""
+    """All that one batch changes. `numbered`: a number was given away, if nothing else."""
 
     topology: list[Topology] = field(default_factory=list)
     inserts: list[NewMessage] = field(default_factory=list)
@@ -128,6 +128,9 @@ class Effects:
     leases: dict[int, Lease] = field(default_factory=dict)
     leases_ended: list[int] = field(default_factory=list)
     touched: set[int] = field(default_factory=set)
+    numbered: bool = False
+    moment: bool = False
+    """Whether the moment itself is to be kept, if nothing else is: a write that asks whether writing works."""
 
     def inserted(self, number: int) -> NewMessage | None:
         """The message of this number, if it was published in this batch."""
@@ -144,4 +147,6 @@ class Effects:
             or self.leases
             or self.leases_ended
             or self.touched
+            or self.numbered
+            or self.moment
         )

@@ -73,8 +73,14 @@ class Machine:
         Each command stands alone: a refused one has left no trace.
         """
         self._do_due()
-        outcomes = [self._shown(self._one(command), waiting) for command in commands]
-        return outcomes, self._serve(waiting)
+        served: list[tuple[c.Receive, Outcome]] = []
+        outcomes: list[Outcome] = []
+        for command in commands:
+            outcomes.append(self._shown(self._one(command), waiting))
+            if self.state.deleted:
+                self._send_away(waiting, served)
+        self._serve(waiting, served)
+        return outcomes, served
 
     def _one(self, command: c.Command) -> Outcome:
         try:
@@ -96,14 +102,19 @@ class Machine:
         while done < DUE_AT_ONCE and (timer := self.state.timers.pop_due(self.state.now)) is not None:
             done += TIMERS[timer.kind](self.state, timer)
 
-    def _serve(self, waiting: Waiting) -> list[tuple[c.Receive, Outcome]]:
+    def _send_away(self, waiting: Waiting, served: list[tuple[c.Receive, Outcome]]) -> None:
+        """Who waits at a queue that was deleted is told so, even if another is made under its name."""
+        for name in self.state.deleted:
+            while (receive := waiting.take(name)) is not None:
+                served.append((receive, self._one(receive)))
+        self.state.deleted.clear()
+
+    def _serve(self, waiting: Waiting, served: list[tuple[c.Receive, Outcome]]) -> None:
         """Hand what is ready to those who wait for it, first come, first served."""
-        served: list[tuple[c.Receive, Outcome]] = []
         for name in dict.fromkeys((*self.state.gained, *waiting.new())):
             queue = self.state.queues.get(name)
             while (queue is None or delivery.can_receive(queue)) and (receive := waiting.take(name)) is not None:
                 served.append((receive, self._one(receive)))
-        return served
 
     def ask(self, query: c.Query, now: int, waiting: Waiting) -> Reply:
         """Answer a question. Raises `Refused`."""

@@ -65,7 +65,10 @@ def _store(state: State, exchange: str, envelope: Envelope, route: Route) -> Pub
         queue.totals.published += 1
         state.effects.touched.add(queue.id)
         number += 1
-    state.numbers.message = max(number, first + 1)
+    if not copies:
+        number += 1
+        state.effects.numbered = True
+    state.numbers.message = number
     return PublishResult(first, route.names)
 
 

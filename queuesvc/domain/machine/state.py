@@ -57,6 +57,7 @@ class State:
         self.effects = Effects()
         self.first_new_lease = 1
         self.gained: dict[str, None] = {}
+        self.deleted: list[str] = []
         self._routes: dict[tuple[str, str], Route] = {}
 
     def begin(self, now: int) -> None:

@@ -87,8 +87,8 @@ def delete_queue(state: State, command: DeleteQueue) -> Done:
     state.topology_changed()
     state.effects.touched.discard(queue.id)
     state.effects.topology.append(QueueDropped(queue.id))
-    # Whoever waits there is told that it is gone.
-    state.gained[queue.name] = None
+    state.gained.pop(queue.name, None)
+    state.deleted.append(queue.name)
     return Done()
 
 
@@ -113,7 +113,7 @@ def bind(state: State, command: Bind) -> Declared[Binding]:
 def _binding(state: State, command: Bind) -> Binding:
     """The binding asked for, with defaults, if it fits the type of its source."""
     if state.router.exchanges[command.source].type is ExchangeType.HEADERS:
-        if command.routing_key:
+        if command.routing_key is not None:
             raise invalid("routing_key", "a headers exchange compares headers, not the routing key")
         match, headers = command.match or "all", command.headers or {}
     else:
