@@ -6,9 +6,9 @@ Times in them are durations in milliseconds (`_ms`); the moment comes with the b
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from queuesvc.domain.model import Envelope, Exchange, Headers, Match, QueueSettings
+from queuesvc.domain.model import Envelope, Exchange, Headers, Match, QueueSettings, State
 
 # --- topology -----------------------------------------------------------------
 
@@ -83,13 +83,15 @@ class Publish:
 
     All of them are stored or, where one is refused, none (`index` names it when
     `batch` is set). The routing key of one straight into a queue is the queue's name: who
-    makes the envelope sets it. Reply: `Published`.
+    makes the envelope sets it. An `idempotency_key` covers the whole of it (an envelope's own covers
+    that envelope). Reply: `Published`.
     """
 
     envelopes: tuple[Envelope, ...]
     exchange: str | None = None
     queue: str | None = None
     batch: bool = False
+    idempotency_key: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,6 +146,80 @@ class Undeliver:
 
     queue: str
     lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Acks, nacks and publishes of one envelope each: all of it, or nothing. Reply: `Transacted`.
+
+    One receipt that does not settle refuses it (`lease-lost` or `gone`, naming it), and so
+    does one publish (`index` names it).
+    """
+
+    acks: tuple[Ack, ...] = ()
+    nacks: tuple[Nack, ...] = ()
+    publishes: tuple[Publish, ...] = ()
+    idempotency_key: str = ""
+
+
+# --- repairing ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeQueue:
+    """Remove all messages in a state; without one the ready and the delayed. Reply: `Purge`."""
+
+    queue: str
+    state: State | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveMessage:
+    """Remove one message, whatever its state. Reply: `Done`; `message-not-found`."""
+
+    queue: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redrive:
+    """Take dead messages up again, or send those that died elsewhere back there. Reply: `Redriven`.
+
+    `source` "dead": the queue's own dead ones, to the tail of it, or of `to_queue`. "arrived": the ready ones
+    that were dead-lettered into it, to the queue they died in, or `to_queue`. None: dead if there are any.
+    At most `max_messages` are moved, and a bounded number is looked at, behind the number `after`:
+    the reply says whether to go on. With `ids`, those alone.
+    """
+
+    queue: str
+    max_messages: int
+    source: Literal["dead", "arrived"] | None = None
+    ids: tuple[str, ...] | None = None
+    to_queue: str | None = None
+    after: int = 0
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """End leases now, uncounted, by the ids of their messages. Reply: `Released`."""
+
+    queue: str
+    ids: tuple[str, ...]
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PutDefinitions:
+    """Merge a topology in, all or nothing: make what is missing, change settings that differ. Reply: `Done`.
+
+    An exchange of another type than the one there is a `conflict`.
+    """
+
+    exchanges: tuple[Exchange, ...] = ()
+    queues: tuple[tuple[str, QueueSettings], ...] = ()
+    bindings: tuple[Bind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +279,35 @@ class Route:
     headers: Headers | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class GetDefinitions:
+    """Reply: `Definitions`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrowseMessages:
+    """Messages in the order of delivery, untouched. Reply: `Page[Shown]`, perhaps short (see `BROWSED`).
+
+    Without `state` those in any. `after` is the `next` of the page before.
+    """
+
+    queue: str
+    state: State | None = None
+    limit: int = 100
+    after: str = ""
+    routing_key: str | None = None
+    group: str | None = None
+    headers: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetMessage:
+    """Reply: `Shown`; `message-not-found`."""
+
+    queue: str
+    id: str
+
+
 Command = (
     PutExchange
     | DeleteExchange
@@ -217,6 +322,22 @@ Command = (
     | Nack
     | Extend
     | Undeliver
+    | Transaction
+    | PurgeQueue
+    | RemoveMessage
+    | Redrive
+    | Release
+    | PutDefinitions
     | Tick
 )
-Query = GetExchange | ListExchanges | GetQueue | ListQueues | ListBindings | Route
+Query = (
+    GetExchange
+    | ListExchanges
+    | GetQueue
+    | ListQueues
+    | ListBindings
+    | Route
+    | GetDefinitions
+    | BrowseMessages
+    | GetMessage
+)

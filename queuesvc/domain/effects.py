@@ -1,17 +1,19 @@
 """What a batch of commands changes, as rows to insert, change and delete.
 
 The machine collects them; a store writes them in one transaction, in this
-order: `topology` as listed, then `inserts`, `updates`, `deaths`, `deletes`, then leases,
-counters of the `touched` queues and the `numbers`.
+order: `topology` as listed, then `inserts`, `updates`, `deaths`, `deletes`, `purges`, then leases,
+idempotency records, counters of the `touched` queues and the `numbers`. `replies` are not stored:
+they are for whoever waits at a reply address, once all is on the disk.
 """
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from queuesvc.domain.messages import Lease
-from queuesvc.domain.model import Binding, Content, Envelope, Exchange, QueueSettings
+from queuesvc.domain.model import Binding, Content, Exchange, QueueSettings
 from queuesvc.domain.replies import Delivery, Received
 
 
@@ -57,33 +59,16 @@ Topology = ExchangePut | ExchangeDropped | QueuePut | QueueDropped | BindingPut 
 
 
 class NewMessage(NamedTuple):
-    """A copy of a published message in a queue. `shared` tells how many copies the publish made."""
+    """A copy of a message in a queue, published or moved. `copies` of one publish may share the body."""
 
     number: int
-    first: int
     queue_id: int
     priority: int
     visible_at: int
-    published_at: int
-    expires_at: int
-    exchange: str
-    routing_key: str
+    ttl_ms: int
+    group: str
     copies: int
-    envelope: Envelope
-
-    def content(self) -> Content:
-        """What a consumer is shown of it."""
-        envelope = self.envelope
-        return Content(
-            self.first,
-            self.published_at,
-            self.expires_at,
-            self.exchange,
-            self.routing_key,
-            envelope.properties,
-            "",
-            envelope.body,
-        )
+    content: Content
 
 
 class Changed(NamedTuple):
@@ -94,7 +79,25 @@ class Changed(NamedTuple):
     lease_number: int
     standing: int
     visible_at: int
+    expires_at: int
     number: int
+
+
+class Recorded(NamedTuple):
+    """An idempotency record: the answer to a publish or transaction, for a while."""
+
+    scope: str
+    key: str
+    fingerprint: bytes
+    answer: str
+    until: int
+
+
+class Purged(NamedTuple):
+    """Many messages gone at once. Their rows, numbers in runs from-to, are removed bit by bit."""
+
+    queue_id: int
+    runs: array[int]
 
 
 # How a message's row stands. A message is leased if a newer lease than its row's names it.
@@ -129,6 +132,11 @@ class Effects:
     leases_ended: list[int] = field(default_factory=list)
     touched: set[int] = field(default_factory=set)
     numbered: bool = False
+    purges: list[Purged] = field(default_factory=list)
+    records: list[Recorded] = field(default_factory=list)
+    records_ended: list[tuple[str, str]] = field(default_factory=list)
+    scopes_ended: list[tuple[str]] = field(default_factory=list)
+    replies: list[tuple[str, Content]] = field(default_factory=list)
     moment: bool = False
     """Whether the moment itself is to be kept, if nothing else is: a write that asks whether writing works."""
 
@@ -148,5 +156,8 @@ class Effects:
             or self.leases_ended
             or self.touched
             or self.numbered
+            or self.purges
+            or self.records
+            or self.records_ended
             or self.moment
         )

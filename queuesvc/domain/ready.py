@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 from itertools import repeat
 
-from queuesvc.domain.messages import LEASED, READY, Message
+from queuesvc.domain.messages import LEASED, READY, Group, Message
 
 CHUNK = 4096
 
@@ -97,12 +97,27 @@ class Fresh:
 
     def _remove_from(self, index: int, chunk: Chunk, number: int) -> tuple[int, int, int] | None:
         at = bisect_left(chunk.numbers, number, chunk.start)
-        if at == len(chunk.numbers) or chunk.numbers[at] != number:
+        if chunk.numbers[at] != number:
             return None
         found = chunk.numbers.pop(at), chunk.sizes.pop(at), chunk.published.pop(at)
         if chunk.start == len(chunk.numbers):
             del self._chunks[index]
         return found
+
+    def find(self, number: int) -> int | None:
+        """The moment of publish of one; None where it is not here."""
+        for chunk in self._chunks:
+            if chunk.numbers[-1] >= number:
+                at = bisect_left(chunk.numbers, number, chunk.start)
+                return chunk.published[at] if chunk.numbers[at] == number else None
+        return None
+
+    def after(self, number: int) -> Iterator[tuple[int, int, int]]:
+        """Those behind a number, in order. What changes meanwhile may be missed."""
+        for chunk in list(self._chunks):
+            if chunk.numbers[-1] > number:
+                span = slice(bisect_left(chunk.numbers, number + 1, chunk.start), None)
+                yield from zip(chunk.numbers[span], chunk.sizes[span], chunk.published[span], strict=True)
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         for chunk in self._chunks:
@@ -110,10 +125,20 @@ class Fresh:
             yield from zip(chunk.numbers[span], chunk.sizes[span], chunk.published[span], strict=True)
 
 
+    def chunks(self) -> Iterator[Chunk]:
+        """The arrays, in order."""
+        return iter(self._chunks)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._chunks.clear()
+
+
 class Band:
     """The ready messages of one priority: fresh ones in arrays, the others by number in a heap.
 
-    The heap may hold numbers of messages that are not ready any more: they are skipped.
+    Of a group only the head stands here, and only while nothing holds the group up. The heap
+    may hold numbers of messages that are not (or not yet again) to be handed out: they are passed over.
     """
 
     __slots__ = ("fresh", "returned")
@@ -126,12 +151,14 @@ class Band:
 class Ready:
     """All ready messages of a queue. `messages` is the queue's own dict of message objects."""
 
-    __slots__ = ("_bands", "_messages", "_order")
+    __slots__ = ("_bands", "_grouped", "_messages", "_order")
 
     def __init__(self, messages: dict[int, Message]) -> None:
         self._messages = messages
         self._bands: dict[int, Band] = {}
         self._order: list[int] = []
+        # Numbers of all ready messages with a group, held up or not: for `oldest` alone.
+        self._grouped: list[int] = []
 
     def _band(self, priority: int) -> Band:
         band = self._bands.get(priority)
@@ -144,92 +171,144 @@ class Ready:
         """Add a message just published, whose number is above all others."""
         self._band(priority).fresh.append(number, size, published_at)
 
-    def add(self, message: Message) -> None:
+    def add(self, message: Message, now: int) -> None:
         """Add a message (already in state ready) at its place by number."""
-        heappush(self._band(message.priority).returned, message.number)
+        group = message.group
+        if group is None:
+            heappush(self._band(message.priority).returned, message.number)
+        else:
+            heappush(self._grouped, message.number)
+            group.add(message)
+            self.offer(group, now)
 
-    def _returned_head(self, band: Band) -> Message | None:
+    def offer(self, group: Group, now: int) -> None:
+        """Put the head of a group among those to be handed out, unless the group is held up."""
+        head = None if group.held else group.head(self._messages, now)
+        if head is not None:
+            heappush(self._band(head.priority).returned, head.number)
+
+    def _returned_head(self, band: Band, priority: int, now: int) -> Message | None:
         while band.returned:
             message = self._messages.get(band.returned[0])
-            if message is not None and message.state is READY:
-                return message
+            if message is not None and message.state is READY and message.priority == priority:
+                group = message.group
+                if group is None:
+                    if not message.expired(now):
+                        return message
+                elif not group.held and group.head(self._messages, now) is message:
+                    return message
             heappop(band.returned)
         return None
 
-    def any(self) -> bool:
-        """Whether a receive would get something."""
-        for priority in self._order:
+    def _top(self, now: int) -> tuple[int, Band, Message | None] | None:
+        """The highest priority that has something, and its first message that is not fresh."""
+        while self._order:
+            priority = self._order[0]
             band = self._bands[priority]
-            if band.fresh.head() is not None or self._returned_head(band) is not None:
-                return True
-        return False
+            back = self._returned_head(band, priority, now)
+            if back is not None or band.fresh.head() is not None:
+                return priority, band, back
+            if len(self._order) == 1:
+                return None
+            # Nothing is left of this priority: forget it, so that it costs no later receive.
+            del self._bands[priority], self._order[0]
+        return None
 
-    def take(self, most: int, most_bytes: int) -> list[Message]:
+    def any(self, now: int) -> bool:
+        """Whether a receive would get something."""
+        return self._top(now) is not None
+
+    def take(self, most: int, most_bytes: int, now: int) -> list[Message]:
         """Remove the first messages in order: at most so many and so many bytes (but always one, if any is here).
 
         Fresh ones become message objects in the queue's dict. All of them are marked leased here,
-        since the heap may name a message twice.
+        since the heap may name a message twice, and so that the next of a group comes up.
         """
         taken: list[Message] = []
         room = most_bytes
-        for priority in self._order:
-            band = self._bands[priority]
-            room = self._take_from(band, priority, most, room, taken)
-            if len(taken) >= most or room <= 0:
+        while len(taken) < most and (top := self._top(now)) is not None:
+            priority, band, back = top
+            fresh = band.fresh.head()
+            size = fresh[1] if fresh is not None else 0
+            if back is not None and (fresh is None or back.number < fresh[0]):
+                size = back.size
+            if size > room and taken:
                 break
-            # Nothing is left of this priority: forget it, so that an empty one costs no later receive.
-            del self._bands[priority]
-        if len(self._bands) != len(self._order):
-            self._order = sorted(self._bands, reverse=True)
+            if back is not None and (fresh is None or back.number < fresh[0]):
+                heappop(band.returned)
+                run = [back]
+            else:
+                # Without returned ones in between, a run of fresh ones goes at once.
+                run = self._take_fresh(band, priority, 1 if back is not None else most - len(taken), room)
+            for message in run:
+                message.state = LEASED
+                room -= message.size
+                if message.group is not None:
+                    self.offer(message.group, now)
+            taken += run
         return taken
 
-    def _take_from(self, band: Band, priority: int, most: int, room: int, taken: list[Message]) -> int:
-        """Take from one band; returns the bytes left, 0 where the next message did not fit."""
-        while len(taken) < most:
-            back = self._returned_head(band)
-            fresh = band.fresh.head()
-            if back is None and fresh is None:
-                return max(room, 1)
-            if fresh is None or (back is not None and back.number < fresh[0]):
-                assert back is not None
-                if back.size > room and taken:
-                    return 0
-                heappop(band.returned)
-                back.state = LEASED
-                taken.append(back)
-                room -= back.size
-                continue
-            if fresh[1] > room and taken:
-                return 0
-            # Without returned ones in between, a run of fresh ones goes at once.
-            run = band.fresh.take(1 if back is not None else most - len(taken), max(room, 1))
-            for message in map(Message, *zip(*run, strict=True), repeat(priority)):
-                message.state = LEASED
-                self._messages[message.number] = message
-                taken.append(message)
-                room -= message.size
-        return max(room, 1)
+    def _take_fresh(self, band: Band, priority: int, most: int, room: int) -> list[Message]:
+        rows = band.fresh.take(most, max(room, 1))
+        run = list(map(Message, *zip(*rows, strict=True), repeat(priority)))
+        self._messages.update((message.number, message) for message in run)
+        return run
 
-    def remove_fresh(self, number: int, priority: int) -> tuple[int, int, int] | None:
-        """Remove a message that stands in the arrays; None where it does not."""
+    def materialise(self, number: int) -> Message | None:
+        """The message of this number as an object, out of the arrays where it stood there; None if it is neither."""
+        message = self._messages.get(number)
+        if message is not None:
+            return message
+        for priority, band in self._bands.items():
+            row = band.fresh.remove(number)
+            if row is not None:
+                message = self._messages[number] = Message(*row, priority)
+                message.state = READY
+                return message
+        return None
+
+    def find_fresh(self, number: int) -> tuple[int, int] | None:
+        """Priority and moment of publish of a message in the arrays; None where it is not there."""
+        for priority, band in self._bands.items():
+            published_at = band.fresh.find(number)
+            if published_at is not None:
+                return priority, published_at
+        return None
+
+    def oldest(self, now: int) -> tuple[int, int] | None:
+        """Number and moment of publish of the oldest ready message, whatever its priority or group."""
+        found: list[tuple[int, int]] = []
+        for priority, band in self._bands.items():
+            fresh = band.fresh.head()
+            if fresh is not None:
+                found.append((fresh[0], fresh[2]))
+            back = self._returned_head(band, priority, now)
+            if back is not None:
+                found.append((back.number, back.published_at))
+        while self._grouped:
+            grouped = self._messages.get(self._grouped[0])
+            if grouped is not None and grouped.state is READY and not grouped.expired(now):
+                found.append((grouped.number, grouped.published_at))
+                break
+            heappop(self._grouped)
+        return min(found, default=None)
+
+    def fresh_after(self, priority: int, number: int) -> Iterator[tuple[int, int, int]]:
+        """The fresh messages of a priority behind a number, in order."""
         band = self._bands.get(priority)
-        return None if band is None else band.fresh.remove(number)
+        return iter(()) if band is None else band.fresh.after(number)
 
-    def oldest(self) -> tuple[int, int] | None:
-        """Number and moment of publish of the oldest ready message, whatever its priority."""
-        oldest: tuple[int, int] | None = None
+    def fresh_priorities(self) -> list[int]:
+        """The priorities that may have fresh messages."""
+        return list(self._order)
+
+    def clear_fresh(self) -> tuple[array[int], int]:
+        """Forget the fresh messages; returns their numbers, in order, and how many bytes they were."""
+        numbers = array("q")
+        size = 0
         for band in self._bands.values():
-            fresh = band.fresh.head()
-            back = self._returned_head(band)
-            if fresh is not None and (oldest is None or fresh[0] < oldest[0]):
-                oldest = (fresh[0], fresh[2])
-            if back is not None and (oldest is None or back.number < oldest[0]):
-                oldest = (back.number, back.published_at)
-        return oldest
-
-    def __iter__(self) -> Iterator[int]:
-        """The numbers in the order of delivery (for tests and checks; not for the hot path)."""
-        for priority in self._order:
-            band = self._bands[priority]
-            back = {n for n in band.returned if n in self._messages and self._messages[n].state is READY}
-            yield from sorted(back | {number for number, _, _ in band.fresh})
+            for chunk in band.fresh.chunks():
+                numbers.extend(chunk.numbers[chunk.start :])
+                size += sum(chunk.sizes[chunk.start :])
+            band.fresh.clear()
+        return (numbers if len(self._bands) == 1 else array("q", sorted(numbers))), size

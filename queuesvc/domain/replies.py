@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from queuesvc.domain.errors import Code
-from queuesvc.domain.model import Binding, Content
+from queuesvc.domain.model import Binding, Content, Exchange, QueueSettings, State
 
 T = TypeVar("T")
 
@@ -39,18 +39,87 @@ class Routed:
 
 
 class PublishResult(NamedTuple):
-    """The number of a message's first copy and the names of the queues that hold one."""
+    """The number of a message's first copy and the names of the queues that hold one.
+
+    For a duplicate, those of the first publish and, in `original_at`, its moment.
+    """
 
     first: int
     queues: tuple[str, ...]
+    original_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One result an envelope, in order, all published at the same moment."""
+    """One result an envelope, in order, all published at the same moment but for duplicates.
+
+    `duplicate`: all of it is the answer to an earlier publish with the same idempotency key.
+    """
 
     published_at: int
     results: tuple[PublishResult, ...]
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transacted:
+    """What a transaction did: receipts settled, and a result for each publish."""
+
+    acked: int
+    nacked: int
+    published: Published
+
+
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """The whole topology: exchanges and queues by name, bindings by id."""
+
+    exchanges: tuple[Exchange, ...]
+    queues: tuple[tuple[str, QueueSettings], ...]
+    bindings: tuple[Binding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A message as it stands, without touching it. `number` is its place among the queue's.
+
+    While leased, `consumer` has it until `lease_expires_at`.
+    """
+
+    number: int
+    state: State
+    delivery_count: int
+    failed_count: int
+    content: Content
+    lease_expires_at: int = 0
+    consumer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """How many messages were purged, or would be."""
+
+    purged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """How many messages were (or would be) redriven, and those that could not be, by id.
+
+    `after` is the number of the last message looked at, None once there are no more.
+    """
+
+    moved: int
+    failed: tuple[tuple[str, Code], ...] = ()
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """How many leases were (or would be) ended, and the ids for which there was none."""
+
+    released: int
+    failed: tuple[tuple[str, Code], ...] = ()
 
 
 class Delivery(NamedTuple):

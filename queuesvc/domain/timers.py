@@ -17,10 +17,16 @@ class Kind(IntEnum):
 
     LEASE_ENDS = 0
     DELAY_ENDS = 1
+    MESSAGE_EXPIRES = 2
+    QUEUE_EXPIRES = 3
+    RECORDS_END = 4
 
 
 class Timer(NamedTuple):
-    """A moment, what happens then, and to what: a lease's or a message's number in a queue."""
+    """A moment, what happens then, and to what: a lease's or a message's number in a queue.
+
+    For the queue itself the number is 0; for idempotency records so is the queue's id.
+    """
 
     due: int
     kind: Kind

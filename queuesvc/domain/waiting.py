@@ -1,6 +1,6 @@
 """The receives that wait for messages, as the machine asks for them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Protocol
 
 from queuesvc.domain.commands import Receive
@@ -13,8 +13,8 @@ class Waiting(Protocol):
     to a long poll leaves with the very commit of the publish.
     """
 
-    def new(self) -> Iterable[str]:
-        """The queues at which a receive has come since the last batch; forgets them."""
+    def new(self) -> Collection[str]:
+        """The queues at which a receive has come, or gone unserved, since the last batch; forgets them."""
         ...
 
     def take(self, queue: str) -> Receive | None:
@@ -23,4 +23,8 @@ class Waiting(Protocol):
 
     def count(self, queue: str) -> int:
         """How many wait at this queue."""
+        ...
+
+    def asks(self, address: str) -> bool:
+        """Whether a request waits for its reply at this address."""
         ...

@@ -1,9 +1,11 @@
 """Receive and settle: how a message is handed out and how its lease ends."""
 
+from collections.abc import Collection
+
 from queuesvc.domain.commands import Ack, Extend, Nack, Receive, Undeliver
 from queuesvc.domain.effects import HERE, RAN_OUT, Changed, Leased
 from queuesvc.domain.errors import Code, invalid
-from queuesvc.domain.machine.death import backoff_ms, die
+from queuesvc.domain.machine.death import backoff_ms, die, leave_by
 from queuesvc.domain.machine.queue import Queue
 from queuesvc.domain.machine.state import State
 from queuesvc.domain.messages import LEASED, Lease, Message
@@ -14,9 +16,9 @@ from queuesvc.domain.timers import Kind, Timer
 NOTHING = Leased()
 
 
-def can_receive(queue: Queue) -> bool:
+def can_receive(queue: Queue, now: int) -> bool:
     """Whether a receive would get something now."""
-    return not queue.settings.paused and queue.ready.any()
+    return not queue.settings.paused and queue.ready.any(now)
 
 
 def receive(state: State, command: Receive) -> Leased:
@@ -24,10 +26,11 @@ def receive(state: State, command: Receive) -> Leased:
     queue = state.queue(command.queue)
     if queue.settings.paused:
         return NOTHING
-    messages = queue.ready.take(command.max_messages, state.limits.receive_bytes)
+    messages = queue.ready.take(command.max_messages, state.limits.receive_bytes, state.now)
     if not messages:
         return NOTHING
     queue.ready_count -= len(messages)
+    queue.open_bytes -= sum(message.size for message in messages)
     queue.totals.delivered += len(messages)
     state.touch(queue)
     for message in messages:
@@ -44,8 +47,7 @@ def _ack_at_once(
     state: State, queue: Queue, messages: list[Message], picks: tuple[tuple[int, int, int], ...]
 ) -> Leased:
     for message in messages:
-        del queue.messages[message.number]
-        queue.bytes -= message.size
+        state.forget(queue, message)
         state.effects.deletes.append(message.number)
     queue.totals.acked += len(messages)
     return Leased(picks=picks)
@@ -71,15 +73,47 @@ def undeliver(state: State, command: Undeliver) -> Done:
     queue = state.queues.get(command.queue)
     if lease is None or queue is None or lease.queue_id != queue.id:
         return Done()
-    for message in [message for message in lease.held.values() if message.state is LEASED]:
+    messages = [message for message in lease.held.values() if message.state is LEASED]
+    named = {message.number for message in messages}
+    for message in messages:
         message.deliveries -= 1
         queue.totals.delivered -= 1
-        give_back(state, queue, message, 0)
+        give_back(state, queue, message, 0, named)
     return Done()
 
 
-def give_back(state: State, queue: Queue, message: Message, delay_ms: int) -> None:
-    """Its lease ends here; it is ready again, at once or after a delay."""
+def give_back(state: State, queue: Queue, message: Message, delay_ms: int, named: Collection[int] = ()) -> None:
+    """Its lease ends here; it is ready again, at once or after a delay, unless its time to live is over.
+
+    With it go the later ones of its group under the same lease, but for those that the call names itself.
+    """
+    followers = _followers(message, named)
+    if message.expired(state.now):
+        leave_by(state, queue, message, "expired")
+        return
+    _put_back(state, queue, message, delay_ms)
+    for follower in followers:
+        if follower.expired(state.now):
+            leave_by(state, queue, follower, "expired")
+        else:
+            _put_back(state, queue, follower, 0)
+
+
+def _followers(message: Message, named: Collection[int] = ()) -> list[Message]:
+    """The later messages of its group that the same receive took."""
+    if message.group is None or message.lease is None:
+        return []
+    return [
+        other
+        for other in message.lease.held.values()
+        if other.group is message.group
+        and other.number > message.number
+        and other.state is LEASED
+        and other.number not in named
+    ]
+
+
+def _put_back(state: State, queue: Queue, message: Message, delay_ms: int) -> None:
     state.leave_state(queue, message)
     state.end_lease(message)
     message.visible_at = 0
@@ -123,34 +157,45 @@ def ack(state: State, command: Ack) -> Settled:
     """Done with: gone for good."""
     queue = state.queue(command.queue)
     messages, failed = find(state, queue, command.receipts)
+    ack_all(state, queue, messages)
+    return Settled(len(messages), failed)
+
+
+def ack_all(state: State, queue: Queue, messages: list[Message]) -> None:
+    """These are done with."""
     for message in messages:
         state.remove(queue, message)
     queue.totals.acked += len(messages)
-    return Settled(len(messages), failed)
 
 
 def nack(state: State, command: Nack) -> Settled:
     """Not done: given back, or dead."""
     queue = state.queue(command.queue)
     messages, failed = find(state, queue, command.receipts)
-    for message in messages:
-        _nack_one(state, queue, message, command)
-    queue.totals.nacked += len(messages)
+    nack_all(state, queue, messages, command)
     return Settled(len(messages), failed)
 
 
-def _nack_one(state: State, queue: Queue, message: Message, command: Nack) -> None:
+def nack_all(state: State, queue: Queue, messages: list[Message], command: Nack) -> None:
+    """Give these back, or have them die, as a nack says."""
+    named = {message.number for message in messages}
+    for message in messages:
+        _nack_one(state, queue, message, command, named)
+    queue.totals.nacked += len(messages)
+
+
+def _nack_one(state: State, queue: Queue, message: Message, command: Nack, named: Collection[int]) -> None:
     failed = command.delivery_failed and not message.ran_out
     message.failures += failed
     if not command.requeue:
         die(state, queue, message, "rejected", command.reason)
-    elif failed and _at_limit(queue, message):
+    elif failed and _at_limit(queue, message) and not message.expired(state.now):
         die(state, queue, message, "delivery_limit", command.reason)
     else:
         delay_ms = command.delay_ms
         if delay_ms is None:
             delay_ms = backoff_ms(queue.settings, message) if command.delivery_failed else 0
-        give_back(state, queue, message, delay_ms)
+        give_back(state, queue, message, delay_ms, named)
 
 
 def _at_limit(queue: Queue, message: Message) -> bool:
@@ -180,7 +225,7 @@ def _take_again(state: State, queue: Queue, message: Message, lease: Lease, unti
     message.visible_at = 0
     # The row is as it was under this lease before it ran out, but for the failure.
     state.effects.updates.append(
-        Changed(message.deliveries - 1, message.failures, lease.number - 1, HERE, 0, message.number)
+        Changed(message.deliveries - 1, message.failures, lease.number - 1, HERE, 0, message.expires_at, message.number)
     )
     state.touch(queue)
 
@@ -200,20 +245,27 @@ def lease_ends(state: State, timer: Timer) -> int:
     """The moment of a lease has come: those of its messages that are due have failed. Returns how many."""
     lease = state.leases[timer.number]
     queue = state.queues_by_id[lease.queue_id]
-    ended = [m for m in lease.held.values() if m.state is LEASED and m.until <= timer.due]
-    for message in ended:
-        _run_out(state, queue, message, lease)
+    due = sorted(m.number for m in lease.held.values() if m.state is LEASED and m.until <= timer.due)
+    for number in due:
+        message = lease.held.get(number)
+        # Those behind it in its group went back with the first of them, and are not counted.
+        if message is not None and message.state is LEASED:
+            _run_out(state, queue, message, lease)
     if lease.held:
         _set_lease_timer(state, lease)
     state.touch(queue)
-    return len(ended)
+    return len(due)
 
 
 def _run_out(state: State, queue: Queue, message: Message, lease: Lease) -> None:
     message.failures += 1
+    if message.expired(state.now):
+        leave_by(state, queue, message, "expired")
+        return
     if _at_limit(queue, message):
         die(state, queue, message, "delivery_limit", "the lease ran out")
         return
+    followers = _followers(message)
     state.leave_state(queue, message)
     message.lease_number = lease.number
     message.visible_at = 0
@@ -223,6 +275,8 @@ def _run_out(state: State, queue: Queue, message: Message, lease: Lease) -> None
     else:
         state.make_ready(queue, message)
     state.changed(message, RAN_OUT)
+    for follower in followers:
+        give_back(state, queue, follower, 0)
 
 
 def delay_ends(state: State, timer: Timer) -> int:
@@ -231,4 +285,14 @@ def delay_ends(state: State, timer: Timer) -> int:
     message = queue.messages[timer.number]
     state.leave_state(queue, message)
     state.make_ready(queue, message)
+    return 1
+
+
+def message_expires(state: State, timer: Timer) -> int:
+    """The time to live of a message is over. While it is leased, that waits for the end of the lease."""
+    queue = state.queues_by_id[timer.queue_id]
+    message = queue.messages[timer.number]
+    if message.state is LEASED:
+        return 0
+    leave_by(state, queue, message, "expired")
     return 1

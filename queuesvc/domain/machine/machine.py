@@ -8,16 +8,17 @@ from queuesvc.domain.effects import Effects, Leased
 from queuesvc.domain.errors import Refused
 from queuesvc.domain.ids import Ids
 from queuesvc.domain.limits import Limits
-from queuesvc.domain.machine import delivery, publishing, questions, topology
+from queuesvc.domain.machine import delivery, publishing, questions, repair, topology, transaction
 from queuesvc.domain.machine.queue import Queue
-from queuesvc.domain.machine.state import State
-from queuesvc.domain.model import Content
+from queuesvc.domain.machine.state import Contents, State
 from queuesvc.domain.receipts import Receipts
 from queuesvc.domain.replies import Declared, Done, Reply
 from queuesvc.domain.timers import Kind, Timer
 from queuesvc.domain.waiting import Waiting
 
 DUE_AT_ONCE = 1000
+DUE_BYTES_AT_ONCE = 8 * 1024 * 1024
+FREED_AT_ONCE = 5000
 
 RULES: dict[type, Callable[[State, Any], Reply]] = {
     c.PutExchange: topology.put_exchange,
@@ -33,12 +34,21 @@ RULES: dict[type, Callable[[State, Any], Reply]] = {
     c.Nack: delivery.nack,
     c.Extend: delivery.extend,
     c.Undeliver: delivery.undeliver,
+    c.Transaction: transaction.transact,
+    c.PurgeQueue: repair.purge,
+    c.RemoveMessage: repair.remove_message,
+    c.Redrive: repair.redrive,
+    c.Release: repair.release,
+    c.PutDefinitions: topology.put_definitions,
     c.Tick: lambda state, command: Done(),
 }
 
 TIMERS: dict[Kind, Callable[[State, Timer], int]] = {
     Kind.LEASE_ENDS: delivery.lease_ends,
     Kind.DELAY_ENDS: delivery.delay_ends,
+    Kind.MESSAGE_EXPIRES: delivery.message_expires,
+    Kind.QUEUE_EXPIRES: topology.queue_expires,
+    Kind.RECORDS_END: publishing.records_end,
 }
 
 
@@ -48,13 +58,12 @@ Outcome = Reply | Leased | Refused
 class Machine:
     """The rules over one store's state.
 
-    `lookup` gives a message's content by its number, as of the effects collected so far.
+    `contents` are looked up where a rule needs them, as of the effects collected so far.
     """
 
-    def __init__(
-        self, receipts: Receipts, ids: Ids, lookup: Callable[[int], Content], limits: Limits | None = None
-    ) -> None:
-        self.state = State(receipts, ids, lookup, limits or Limits())
+    def __init__(self, receipts: Receipts, ids: Ids, contents: Contents, limits: Limits | None = None) -> None:
+        self.state = State(receipts, ids, contents, limits or Limits())
+        self._started = False
 
     @property
     def effects(self) -> Effects:
@@ -72,6 +81,9 @@ class Machine:
 
         Each command stands alone: a refused one has left no trace.
         """
+        self.state.waiting = waiting
+        if not self._started:
+            self._start()
         self._do_due()
         served: list[tuple[c.Receive, Outcome]] = []
         outcomes: list[Outcome] = []
@@ -81,6 +93,12 @@ class Machine:
                 self._send_away(waiting, served)
         self._serve(waiting, served)
         return outcomes, served
+
+    def _start(self) -> None:
+        """While the broker was down nobody could use a queue: the time after which it expires begins anew."""
+        self._started = True
+        for queue in self.state.queues.values():
+            self.state.used(queue)
 
     def _one(self, command: c.Command) -> Outcome:
         try:
@@ -98,9 +116,15 @@ class Machine:
 
     def _do_due(self) -> None:
         """What is due, in the order it fell due; bounded, the rest in the next batch."""
-        done = 0
-        while done < DUE_AT_ONCE and (timer := self.state.timers.pop_due(self.state.now)) is not None:
-            done += TIMERS[timer.kind](self.state, timer)
+        state = self.state
+        done = moved = 0
+        while done < DUE_AT_ONCE and moved < DUE_BYTES_AT_ONCE:
+            timer = state.timers.pop_due(state.now)
+            if timer is None:
+                return
+            inserted = len(state.effects.inserts)
+            done += TIMERS[timer.kind](state, timer)
+            moved += sum(len(message.content.body) for message in state.effects.inserts[inserted:])
 
     def _send_away(self, waiting: Waiting, served: list[tuple[c.Receive, Outcome]]) -> None:
         """Who waits at a queue that was deleted is told so, even if another is made under its name."""
@@ -111,15 +135,30 @@ class Machine:
 
     def _serve(self, waiting: Waiting, served: list[tuple[c.Receive, Outcome]]) -> None:
         """Hand what is ready to those who wait for it, first come, first served."""
-        for name in dict.fromkeys((*self.state.gained, *waiting.new())):
+        came = waiting.new()
+        for name in dict.fromkeys((*self.state.gained, *came)):
             queue = self.state.queues.get(name)
-            while (queue is None or delivery.can_receive(queue)) and (receive := waiting.take(name)) is not None:
+            if queue is not None and name in came:
+                self.state.used(queue)
+            while (queue is None or delivery.can_receive(queue, self.state.now)) and (receive := waiting.take(name)) is not None:
                 served.append((receive, self._one(receive)))
 
     def ask(self, query: c.Query, now: int, waiting: Waiting) -> Reply:
         """Answer a question. Raises `Refused`."""
+        self.state.waiting = waiting
         return questions.ANSWERS[type(query)](self.state, query, now, waiting.count)
 
     def next_due(self) -> int | None:
         """The earliest moment at which something is due."""
         return self.state.timers.next_due()
+
+    def tidy(self) -> bool:
+        """Free some of the memory of deleted queues; True if more is left."""
+        discarded = self.state.discarded
+        for _ in range(FREED_AT_ONCE):
+            while discarded and not discarded[-1]:
+                discarded.pop()
+            if not discarded:
+                return False
+            discarded[-1].popitem()
+        return True

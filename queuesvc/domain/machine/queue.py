@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 
 from queuesvc.domain.limits import PRIORITY_MOST
-from queuesvc.domain.messages import Message
+from queuesvc.domain.messages import Group, Message
 from queuesvc.domain.model import QueueSettings, QueueStats, QueueView
 from queuesvc.domain.ready import Ready
 
@@ -40,7 +40,8 @@ class Queue:
     """A queue: settings, messages, counts.
 
     `messages` holds those that are more than fresh (see `messages.Message`); a fresh
-    one stands only in `ready`. `bytes` are the bodies of all messages here.
+    one stands only in `ready`. `bytes` are the bodies of all messages here, `open_bytes` those of
+    the ready and delayed ones. `used_at` is when it was last used or became empty.
     """
 
     __slots__ = (
@@ -48,24 +49,32 @@ class Queue:
         "dead",
         "delay_ms",
         "delayed",
+        "expires_ms",
+        "groups",
         "id",
         "lease_ms",
         "leased",
+        "limited",
         "max_priority",
         "messages",
         "name",
+        "open_bytes",
         "ready",
         "ready_count",
         "settings",
         "totals",
+        "ttl_ms",
+        "used_at",
     )
 
     def __init__(self, id_: int, name: str, settings: QueueSettings) -> None:
         self.id = id_
         self.name = name
         self.messages: dict[int, Message] = {}
+        self.groups: dict[str, Group] = {}
         self.ready = Ready(self.messages)
-        self.ready_count = self.leased = self.delayed = self.dead = self.bytes = 0
+        self.ready_count = self.leased = self.delayed = self.dead = self.bytes = self.open_bytes = 0
+        self.used_at = 0
         self.totals = Totals()
         self.configure(settings)
 
@@ -74,16 +83,31 @@ class Queue:
         self.settings = settings
         self.lease_ms = milliseconds(settings.lease_seconds)
         self.delay_ms = milliseconds(settings.delay_seconds)
+        self.ttl_ms = milliseconds(settings.message_ttl_seconds or 0)
+        self.expires_ms = milliseconds(settings.expires_seconds or 0)
         self.max_priority = min(settings.max_priority, PRIORITY_MOST)
+        self.limited = settings.max_messages is not None or settings.max_bytes is not None
 
     @property
     def count(self) -> int:
         """How many messages are here, in any state."""
         return self.ready_count + self.leased + self.delayed + self.dead
 
+    @property
+    def open_count(self) -> int:
+        """How many are ready or delayed: what `max_messages` counts."""
+        return self.ready_count + self.delayed
+
+    def overfull(self, more: int = 0, more_bytes: int = 0) -> bool:
+        """Whether so many messages and bytes more would be above what the queue may hold."""
+        settings = self.settings
+        return (settings.max_messages is not None and self.open_count + more > settings.max_messages) or (
+            settings.max_bytes is not None and self.open_bytes + more_bytes > settings.max_bytes
+        )
+
     def view(self, now: int, waiting: int) -> QueueView:
         """The queue as it is shown."""
-        oldest = self.ready.oldest()
+        oldest = self.ready.oldest(now)
         totals = {name: getattr(self.totals, name) for name in TOTALS}
         stats = QueueStats(
             ready=self.ready_count,

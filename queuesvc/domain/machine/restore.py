@@ -1,12 +1,13 @@
 """Build the machine again from a store's rows.
 
-Order: exchanges, queues, bindings, leases by number, then messages by number.
+Order: exchanges, queues, bindings, leases by number, then messages by number;
+idempotency records in the order in which they were made.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from queuesvc.domain.effects import PARKED, RAN_OUT
+from queuesvc.domain.effects import PARKED, RAN_OUT, Recorded
 from queuesvc.domain.machine.queue import TOTALS, Queue, Totals
 from queuesvc.domain.machine.state import Numbers, State
 from queuesvc.domain.messages import DEAD, LEASED, Lease, Message
@@ -24,6 +25,8 @@ class MessageRow(NamedTuple):
     published_at: int
     visible_at: int
     expires_at: int
+    ttl_ms: int
+    group: str
     deliveries: int
     failures: int
     lease_number: int
@@ -49,6 +52,7 @@ def restore(
     bindings: Iterable[Binding],
     leases: Iterable[LeaseRow],
     messages: Iterable[MessageRow],
+    records: Iterable[Recorded],
 ) -> None:
     """Fill an empty state."""
     state.begin(now)
@@ -61,6 +65,11 @@ def restore(
         state.queues[name] = state.queues_by_id[id_] = queue
     for binding in bindings:
         state.router.add_binding(binding)
+    for record in records:
+        state.records.add(record)
+    state.records.due = state.records.next_end()
+    if state.records.due:
+        state.timers.add(Timer(state.records.due, Kind.RECORDS_END, 0, 0))
     newest = _newest_leases(state, leases)
     for row in messages:
         _restore_message(state, row, newest)
@@ -84,13 +93,19 @@ def _restore_message(state: State, row: MessageRow, newest: dict[int, tuple[Leas
     queue.bytes += row.size
     lease, until = newest.get(row.number, (None, 0))
     held = lease is not None and lease.number >= row.lease_number + (row.standing != RAN_OUT)
-    if not held and row.visible_at <= state.now and row.lease_number == 0 and row.standing != PARKED:
+    plain = not (row.lease_number or row.expires_at or row.group or row.standing == PARKED)
+    if plain and not held and row.visible_at <= state.now:
         queue.ready.add_fresh(row.number, row.size, row.published_at, row.priority)
         queue.ready_count += 1
+        queue.open_bytes += row.size
         return
     message = Message(row.number, row.size, row.published_at, row.priority)
     message.deliveries, message.failures = row.deliveries, row.failures
     message.lease_number = row.lease_number
+    message.ttl_ms, message.expires_at = row.ttl_ms, row.expires_at
+    if row.group:
+        state.join_group(queue, message, row.group)
+    state.set_expiry_timer(queue, message)
     queue.messages[row.number] = message
     if held and lease is not None and lease.number > row.lease_number:
         message.deliveries += 1

@@ -1,20 +1,39 @@
 """All that the machine knows, and the moves that several verbs share."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
-from queuesvc.domain.effects import HERE, Changed, Effects
+from queuesvc.domain.effects import HERE, Changed, Effects, NewMessage
 from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.ids import Ids
 from queuesvc.domain.limits import Limits
+from queuesvc.domain.machine.idempotency import Records
 from queuesvc.domain.machine.queue import Queue
-from queuesvc.domain.messages import DELAYED, LEASED, READY, Lease, Message
+from queuesvc.domain.messages import DELAYED, LEASED, READY, Group, Lease, Message
 from queuesvc.domain.model import Content, Headers
 from queuesvc.domain.receipts import Receipts
 from queuesvc.domain.routing import Router
 from queuesvc.domain.timers import Kind, Timer, Timers
+from queuesvc.domain.waiting import Waiting
 
 ROUTES_CACHED = 10_000
+
+
+class Contents(Protocol):
+    """What the machine asks its store for, since it keeps no contents. It sees the batch's effects so far."""
+
+    def content(self, number: int) -> Content:
+        """Of one message."""
+        ...
+
+    def contents(self, numbers: Iterable[int], bodies: bool = True) -> dict[int, Content]:
+        """Of several; without bodies where they are not asked for."""
+        ...
+
+    def copy_in(self, queue_id: int, first: int) -> int | None:
+        """The number of the copy in a queue, by that of the publish's first copy."""
+        ...
 
 
 @dataclass(slots=True)
@@ -36,28 +55,27 @@ class Route:
 
 
 class State:
-    """Topology, queues, leases, timers; the effects of the batch under way.
+    """Topology, queues, leases, timers, idempotency records; the effects of the batch under way."""
 
-    `lookup` gives the content of a message by its number: the machine keeps none,
-    and needs one only where a message dies. It sees the effects so far.
-    """
-
-    def __init__(self, receipts: Receipts, ids: Ids, lookup: Callable[[int], Content], limits: Limits) -> None:
+    def __init__(self, receipts: Receipts, ids: Ids, contents: Contents, limits: Limits) -> None:
         self.receipts = receipts
         self.ids = ids
-        self.lookup = lookup
+        self.contents = contents
         self.limits = limits
         self.router = Router()
         self.queues: dict[str, Queue] = {}
         self.queues_by_id: dict[int, Queue] = {}
         self.leases: dict[int, Lease] = {}
         self.timers = Timers(self._means_something)
+        self.records = Records()
         self.numbers = Numbers()
         self.now = 0
+        self.waiting: Waiting
         self.effects = Effects()
         self.first_new_lease = 1
         self.gained: dict[str, None] = {}
         self.deleted: list[str] = []
+        self.discarded: list[dict[int, Message]] = []
         self._routes: dict[tuple[str, str], Route] = {}
 
     def begin(self, now: int) -> None:
@@ -99,24 +117,89 @@ class State:
         """Forget the routes that were worked out."""
         self._routes.clear()
 
+    def find_by_id(self, queue: Queue, id_: str) -> Message | None:
+        """The message of a public id in a queue, as an object; None where there is none."""
+        number = self.number_of(queue, id_)
+        return None if number is None else queue.ready.materialise(number)
+
+    def number_of(self, queue: Queue, id_: str) -> int | None:
+        """The number of the message with this public id, if it is in the queue."""
+        parsed = self.ids.parse(id_)
+        if parsed is None:
+            return None
+        published_at, first = parsed
+        number = self.contents.copy_in(queue.id, first)
+        if number is None:
+            return None
+        message = queue.messages.get(number)
+        if message is not None:
+            return number if message.published_at == published_at else None
+        fresh = queue.ready.find_fresh(number)
+        return number if fresh is not None and fresh[1] == published_at else None
+
     # --- moves of one message -----------------------------------------------------
 
     def touch(self, queue: Queue) -> None:
         """Have this queue's counters stored."""
         self.effects.touched.add(queue.id)
 
+    def insert(self, queue: Queue, message: NewMessage) -> None:
+        """A new copy comes into a queue, ready or delayed. Who calls counts it."""
+        self.effects.inserts.append(message)
+        content = message.content
+        size = len(content.body)
+        if message.visible_at or content.expires_at or message.group:
+            self._insert_object(queue, message, size)
+        else:
+            queue.ready.add_fresh(message.number, size, content.published_at, message.priority)
+            queue.ready_count += 1
+            queue.open_bytes += size
+            self.gained[queue.name] = None
+        queue.bytes += size
+        self.effects.touched.add(queue.id)
+
+    def _insert_object(self, queue: Queue, new: NewMessage, size: int) -> None:
+        message = Message(new.number, size, new.content.published_at, new.priority)
+        message.ttl_ms = new.ttl_ms
+        message.expires_at = new.content.expires_at
+        queue.messages[message.number] = message
+        if new.group:
+            self.join_group(queue, message, new.group)
+        if new.visible_at:
+            self.make_delayed(queue, message, new.visible_at)
+        else:
+            self.make_ready(queue, message)
+        self.set_expiry_timer(queue, message)
+
+    def join_group(self, queue: Queue, message: Message, key: str) -> None:
+        """The message belongs to this group."""
+        group = queue.groups.get(key)
+        if group is None:
+            group = queue.groups[key] = Group(key)
+        group.size += 1
+        message.group = group
+
+    def set_expiry_timer(self, queue: Queue, message: Message) -> None:
+        """Have the message expire at its moment."""
+        if message.expires_at:
+            self.timers.add(Timer(message.expires_at, Kind.MESSAGE_EXPIRES, queue.id, message.number))
+
     def make_ready(self, queue: Queue, message: Message) -> None:
         """→ ready, at its place by number."""
         message.state = READY
         queue.ready_count += 1
-        queue.ready.add(message)
+        queue.open_bytes += message.size
+        queue.ready.add(message, self.now)
         self.gained[queue.name] = None
 
     def make_delayed(self, queue: Queue, message: Message, until: int) -> None:
-        """→ delayed until a moment."""
+        """→ delayed until a moment. One that was given back holds its group up, one just published does not."""
         message.state = DELAYED
         message.visible_at = until
         queue.delayed += 1
+        queue.open_bytes += message.size
+        if message.lease_number:
+            self._hold(message)
         self.timers.add(Timer(until, Kind.DELAY_ENDS, queue.id, message.number))
 
     def make_leased(self, queue: Queue, message: Message, lease: Lease, until: int) -> None:
@@ -126,17 +209,36 @@ class State:
         message.until = until
         lease.held[message.number] = message
         queue.leased += 1
+        self._hold(message)
+
+    def _hold(self, message: Message) -> None:
+        if message.group is not None and not message.holds:
+            message.holds = True
+            message.group.held += 1
 
     def leave_state(self, queue: Queue, message: Message) -> None:
-        """Out of the state it is in. (`ready` and the timers pass over what is not in their state.)"""
-        if message.state is LEASED:
+        """Out of the state it is in; its group goes on, if it was this that stood in its way."""
+        state, message.state = message.state, None
+        if state is LEASED:
             queue.leased -= 1
-        elif message.state is READY:
+        elif state is READY:
             queue.ready_count -= 1
-        elif message.state is DELAYED:
+            queue.open_bytes -= message.size
+        elif state is DELAYED:
             queue.delayed -= 1
+            queue.open_bytes -= message.size
         else:
             queue.dead -= 1
+        if message.group is not None:
+            self._free_group(queue, message, message.group)
+
+    def _free_group(self, queue: Queue, message: Message, group: Group) -> None:
+        if message.holds:
+            message.holds = False
+            group.held -= 1
+        if not group.held:
+            queue.ready.offer(group, self.now)
+            self.gained[queue.name] = None
 
     def end_lease(self, message: Message) -> None:
         """Its newest receipt is worth nothing from now on."""
@@ -160,10 +262,30 @@ class State:
         """Out of the queue for good. Who calls counts it in the total it leaves by."""
         self.leave_state(queue, message)
         self.end_lease(message)
+        self.forget(queue, message)
+        self.effects.deletes.append(message.number)
+
+    def forget(self, queue: Queue, message: Message) -> None:
+        """The queue knows it no more. (Its row, and its state's count, are the caller's.)"""
         del queue.messages[message.number]
         queue.bytes -= message.size
-        self.effects.deletes.append(message.number)
+        if message.group is not None:
+            message.group.size -= 1
+            if not message.group.size:
+                del queue.groups[message.group.key]
         self.touch(queue)
+        self.emptied(queue)
+
+    def emptied(self, queue: Queue) -> None:
+        """If the queue just became empty, the time after which it expires begins."""
+        if queue.expires_ms and not queue.count:
+            self.used(queue)
+
+    def used(self, queue: Queue) -> None:
+        """The queue was used: it expires so much later."""
+        if queue.expires_ms:
+            queue.used_at = self.now
+            self.timers.add(Timer(self.now + queue.expires_ms, Kind.QUEUE_EXPIRES, queue.id, 0))
 
     def changed(self, message: Message, standing: int = HERE) -> None:
         """Have the message's row written as it is now."""
@@ -174,6 +296,7 @@ class State:
                 message.lease_number,
                 standing,
                 message.visible_at,
+                message.expires_at,
                 message.number,
             )
         )
@@ -182,6 +305,16 @@ class State:
         if timer.kind is Kind.LEASE_ENDS:
             lease = self.leases.get(timer.number)
             return lease is not None and lease.due == timer.due
+        if timer.kind is Kind.RECORDS_END:
+            return self.records.due == timer.due
         queue = self.queues_by_id.get(timer.queue_id)
-        message = None if queue is None else queue.messages.get(timer.number)
-        return message is not None and message.state is DELAYED and message.visible_at == timer.due
+        if queue is None:
+            return False
+        if timer.kind is Kind.QUEUE_EXPIRES:
+            return queue.expires_ms > 0 and queue.used_at + queue.expires_ms == timer.due
+        message = queue.messages.get(timer.number)
+        if message is None:
+            return False
+        if timer.kind is Kind.DELAY_ENDS:
+            return message.state is DELAYED and message.visible_at == timer.due
+        return message.expires_at == timer.due

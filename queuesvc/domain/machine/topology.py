@@ -1,8 +1,17 @@
 """The verbs of topology: exchanges, queues, bindings."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
-from queuesvc.domain.commands import Bind, DeleteExchange, DeleteQueue, PatchQueue, PutExchange, PutQueue, Unbind
+from queuesvc.domain.commands import (
+    Bind,
+    DeleteExchange,
+    DeleteQueue,
+    PatchQueue,
+    PutDefinitions,
+    PutExchange,
+    PutQueue,
+    Unbind,
+)
 from queuesvc.domain.effects import (
     BindingDropped,
     BindingPut,
@@ -14,8 +23,9 @@ from queuesvc.domain.effects import (
 from queuesvc.domain.errors import Code, Refused, invalid
 from queuesvc.domain.machine.queue import Queue
 from queuesvc.domain.machine.state import State
-from queuesvc.domain.model import Binding, Exchange, ExchangeType, QueueSettings
+from queuesvc.domain.model import Binding, Exchange, ExchangeType, Headers, Match, QueueSettings
 from queuesvc.domain.replies import Declared, Done
+from queuesvc.domain.timers import Timer
 
 
 def _refuse_difference(what: str, there: Exchange | QueueSettings, wanted: Exchange | QueueSettings) -> None:
@@ -45,6 +55,7 @@ def delete_exchange(state: State, command: DeleteExchange) -> Done:
         state.effects.topology.append(BindingDropped(binding.id))
     state.topology_changed()
     state.effects.topology.append(ExchangeDropped(command.name))
+    state.records.drop_scope(f"x:{command.name}", state.effects)
     return Done()
 
 
@@ -53,12 +64,14 @@ def put_queue(state: State, command: PutQueue) -> Declared[Queue]:
     there = state.queues.get(command.name)
     if there is not None:
         _refuse_difference(f"queue {command.name!r}", there.settings, command.settings)
+        state.used(there)
         return Declared(there, created=False)
     queue = Queue(state.numbers.queue, command.name, command.settings)
     state.numbers.queue += 1
     state.queues[queue.name] = state.queues_by_id[queue.id] = queue
     state.effects.topology.append(QueuePut(queue.id, queue.name, queue.settings))
     state.touch(queue)
+    state.used(queue)
     return Declared(queue, created=True)
 
 
@@ -68,6 +81,7 @@ def patch_queue(state: State, command: PatchQueue) -> Queue:
     settings = replace(queue.settings, **command.changes)
     if settings != queue.settings:
         queue.configure(settings)
+        state.used(queue)
         state.effects.topology.append(QueuePut(queue.id, queue.name, settings))
         state.gained[queue.name] = None
     return queue
@@ -78,6 +92,12 @@ def delete_queue(state: State, command: DeleteQueue) -> Done:
     queue = state.queue(command.name)
     if command.if_empty and queue.count:
         raise Refused(Code.QUEUE_NOT_EMPTY, f"queue {queue.name!r} holds {queue.count} messages", messages=queue.count)
+    drop_queue(state, queue)
+    return Done()
+
+
+def drop_queue(state: State, queue: Queue) -> None:
+    """The queue is gone at once; its rows are removed bit by bit."""
     for binding in state.router.remove_queue(queue.name):
         state.effects.topology.append(BindingDropped(binding.id))
     for number in {message.lease.number for message in queue.messages.values() if message.lease is not None}:
@@ -87,9 +107,18 @@ def delete_queue(state: State, command: DeleteQueue) -> Done:
     state.topology_changed()
     state.effects.touched.discard(queue.id)
     state.effects.topology.append(QueueDropped(queue.id))
+    state.records.drop_scope(f"q:{queue.id}", state.effects)
+    state.discarded.append(queue.messages)
     state.gained.pop(queue.name, None)
     state.deleted.append(queue.name)
-    return Done()
+
+
+def queue_expires(state: State, timer: Timer) -> int:
+    """A queue has been unused for long enough: it is deleted, if it is empty and nobody waits there."""
+    queue = state.queues_by_id[timer.queue_id]
+    if not queue.count and not state.waiting.count(queue.name):
+        drop_queue(state, queue)
+    return 1
 
 
 def bind(state: State, command: Bind) -> Declared[Binding]:
@@ -112,15 +141,12 @@ def bind(state: State, command: Bind) -> Declared[Binding]:
 
 def _binding(state: State, command: Bind) -> Binding:
     """The binding asked for, with defaults, if it fits the type of its source."""
-    if state.router.exchanges[command.source].type is ExchangeType.HEADERS:
-        if command.routing_key is not None:
-            raise invalid("routing_key", "a headers exchange compares headers, not the routing key")
+    type_ = state.router.exchanges[command.source].type
+    _check_fit(command, type_)
+    match: Match | None = None
+    headers: Headers | None = None
+    if type_ is ExchangeType.HEADERS:
         match, headers = command.match or "all", command.headers or {}
-    else:
-        for field in ("match", "headers"):
-            if getattr(command, field) is not None:
-                raise invalid(field, "only a headers exchange compares headers")
-        match, headers = None, None
     return Binding(
         state.numbers.binding,
         command.source,
@@ -132,6 +158,16 @@ def _binding(state: State, command: Bind) -> Binding:
     )
 
 
+def _check_fit(command: Bind, type_: ExchangeType, where: str = "") -> None:
+    if type_ is ExchangeType.HEADERS:
+        if command.routing_key is not None:
+            raise invalid(f"{where}routing_key", "a headers exchange compares headers, not the routing key")
+        return
+    for field in ("match", "headers"):
+        if getattr(command, field) is not None:
+            raise invalid(where + field, "only a headers exchange compares headers")
+
+
 def unbind(state: State, command: Unbind) -> Done:
     """Remove a binding."""
     binding = state.router.bindings.get(command.id)
@@ -141,3 +177,42 @@ def unbind(state: State, command: Unbind) -> Done:
     state.topology_changed()
     state.effects.topology.append(BindingDropped(binding.id))
     return Done()
+
+
+def put_definitions(state: State, command: PutDefinitions) -> Done:
+    """Merge a topology in: all of it is looked at before any of it is made."""
+    _check_definitions(state, command)
+    for exchange in command.exchanges:
+        there = state.router.exchanges.get(exchange.name)
+        if there is None:
+            put_exchange(state, PutExchange(exchange))
+        elif there != exchange:
+            state.router.exchanges[exchange.name] = exchange
+            state.topology_changed()
+            state.effects.topology.append(ExchangePut(exchange))
+    for name, settings in command.queues:
+        if name in state.queues:
+            patch_queue(state, PatchQueue(name, {field.name: getattr(settings, field.name) for field in fields(settings)}))
+        else:
+            put_queue(state, PutQueue(name, settings))
+    for wanted in command.bindings:
+        bind(state, wanted)
+    return Done()
+
+
+def _check_definitions(state: State, command: PutDefinitions) -> None:
+    types = {name: exchange.type for name, exchange in state.router.exchanges.items()}
+    for index, exchange in enumerate(command.exchanges):
+        if types.setdefault(exchange.name, exchange.type) is not exchange.type:
+            why = f"exchange {exchange.name!r} is there already with another type"
+            raise Refused(Code.CONFLICT, why, fields=["type"], field=f"exchanges.{index}.type")
+    queues = state.queues.keys() | {name for name, _ in command.queues}
+    for index, binding in enumerate(command.bindings):
+        where = f"bindings.{index}"
+        if binding.source not in types:
+            raise invalid(f"{where}.source", f"there is no exchange {binding.source!r}")
+        if binding.queue is not None and binding.queue not in queues:
+            raise invalid(f"{where}.queue", f"there is no queue {binding.queue!r}")
+        if binding.exchange is not None and binding.exchange not in types:
+            raise invalid(f"{where}.exchange", f"there is no exchange {binding.exchange!r}")
+        _check_fit(binding, types[binding.source], where + ".")
