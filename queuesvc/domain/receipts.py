@@ -51,9 +51,11 @@ class Receipts:
         if fields is None:
             return None
         try:
-            return Receipt(*fields, int(number, 16))
+            value = int(number, 16)
         except ValueError:
             return None
+        # One spelling only: the same receipt spelled `0x1f` or `1F` would count twice in one call.
+        return Receipt(*fields, value) if f"{value:x}" == number else None
 
     def _read(self, token: str) -> tuple[int, int, int] | None:
         # Receipts of one receive come together: their token is checked once.
