@@ -19,6 +19,12 @@ from queuesvc.domain.waiting import Waiting
 
 DUE_AT_ONCE = 1000
 
+
+def _tick(state: State, command: c.Tick) -> Done:
+    state.effects.moment = True
+    return Done()
+
+
 RULES: dict[type, Callable[[State, Any], Reply]] = {
     c.PutExchange: topology.put_exchange,
     c.DeleteExchange: topology.delete_exchange,
@@ -33,7 +39,7 @@ RULES: dict[type, Callable[[State, Any], Reply]] = {
     c.Nack: delivery.nack,
     c.Extend: delivery.extend,
     c.Undeliver: delivery.undeliver,
-    c.Tick: lambda state, command: Done(),
+    c.Tick: _tick,
 }
 
 TIMERS: dict[Kind, Callable[[State, Timer], int]] = {
