@@ -96,17 +96,6 @@ class Binding:
     match: Match | None = None
     headers: Headers | None = None
 
-    def same_route(self, other: "Binding") -> bool:
-        """Whether the two would do the same: equal but for their ids."""
-        return (self.source, self.queue, self.exchange, self.routing_key, self.match, self.headers) == (
-            other.source,
-            other.queue,
-            other.exchange,
-            other.routing_key,
-            other.match,
-            other.headers,
-        )
-
 
 class Envelope(NamedTuple):
     """One message as its publisher handed it in.

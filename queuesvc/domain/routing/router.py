@@ -9,6 +9,7 @@ so that a cycle of exchanges delivers once.
 from collections.abc import Iterable
 
 from queuesvc.domain.model import Binding, Exchange, ExchangeType, Headers
+from queuesvc.domain.routing.headers import text_of
 from queuesvc.domain.routing.table import Table, table_for
 
 
@@ -80,7 +81,7 @@ class Router:
     def same_binding(self, wanted: Binding) -> Binding | None:
         """The binding that is there already and does what this one would."""
         target = self._targets(wanted).get(self._target(wanted), {})
-        return next((binding for binding in target.values() if binding.same_route(wanted)), None)
+        return next((binding for binding in target.values() if _does(binding) == _does(wanted)), None)
 
     def route(self, exchange: str, routing_key: str, headers: Headers) -> tuple[list[str], list[Binding], bool]:
         """The queues reached, by name; the bindings that matched, by id; whether headers were looked at."""
@@ -125,3 +126,9 @@ class Router:
         if not bindings:
             return [exchange.alternate_exchange] if exchange.alternate_exchange else []
         return [binding.exchange for binding in bindings if binding.exchange is not None]
+
+
+def _does(binding: Binding) -> tuple[str, str, str | None, dict[str, str]]:
+    """What a binding to a given target does: two that are equal in this are the same."""
+    headers = {name: text_of(value) for name, value in (binding.headers or {}).items()}
+    return binding.source, binding.routing_key, binding.match, headers
