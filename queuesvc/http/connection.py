@@ -3,13 +3,19 @@
 uvicorn waits without end for a request that a client has begun, and takes heads of
 any size. Here a request must come at a rate that a real client has, or
 its connection is closed, and what cannot be parsed is answered as a problem.
+
+A client that would rather speak HTTP/2 says so in its first request (`Upgrade: h2c`:
+curl --http2 and Java's client do). A server may go on in HTTP/1.1, and we do; but
+the parser takes what follows the head for that other protocol, and uvicorn would pass
+on the request without its body. So here the parser is begun anew at the body.
 """
 
 import asyncio
 import uuid
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from queuesvc.http.problems import render
 from queuesvc.http.request import malformed
@@ -18,6 +24,9 @@ HEAD_BYTES: Final = 64 * 1024
 """The most that a request's line and headers may be: four times what a message's headers may."""
 
 SLOWEST_BYTES_PER_SECOND: Final = 1024
+
+
+FRAMING: Final = (b"content-length", b"transfer-encoding")
 
 
 class Connection(HttpToolsProtocol):
@@ -35,6 +44,7 @@ class Connection(HttpToolsProtocol):
         self.head_bytes = 0
         self.window_bytes = 0
         self.timer: asyncio.TimerHandle | None = None
+        self.served: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is here: it has to say something soon."""
@@ -42,16 +52,20 @@ class Connection(HttpToolsProtocol):
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
+        """The client is gone. Of pipelined requests uvicorn tells only the newest: we tell the one that is served."""
         self._stop_timer()
         super().connection_lost(exc)
+        if self.served is not None and not self.served.response_complete:
+            self.served.disconnected = True
+            self.served.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         """Some of a request, or several at once."""
         if self.in_head:
             self.head_bytes += len(data)
         self.window_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self.in_head and self.head_bytes > HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response(f"the request's line and headers are larger than {HEAD_BYTES} bytes")
         if not self.reading:
@@ -84,8 +98,33 @@ class Connection(HttpToolsProtocol):
         self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
         self.transport.close()
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """A client that would rather speak another protocol is answered in this one: no reason to warn."""
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self.served = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("not an HTTP request")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._stay_in_http(data[upgrade.args[0] :])
+
+    def _stay_in_http(self, rest: bytes) -> None:
+        """Go on after the head of a request that asked for another protocol: `rest` begins with its body."""
+        method = self.scope["method"].encode()
+        if method == b"CONNECT":
+            self.send_400_response("this is no proxy")
+            return
+        framing = [name + b": " + value + b"\r\n" for name, value in self.headers if name in FRAMING]
+        callbacks = AfterHead(self)
+        self.parser = httptools.HttpRequestParser(callbacks)
+        self.parser.feed_data(b"".join([method, b" / HTTP/1.1\r\n", *framing, b"\r\n"]))
+        if callbacks.in_body:
+            # The parser has told of an end that was none. The app has not run since: its task was made just now.
+            self.reading = self.cycle.more_body = True
+        callbacks.begin()
+        self._parse(rest)
 
     def _start_timer(self) -> None:
         self.window_bytes = 0
@@ -103,3 +142,24 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             self._start_timer()
+
+
+class AfterHead:
+    """What the parser calls of a connection on which it was begun anew: nothing until `begin`, then all."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.in_body = False
+
+    def on_headers_complete(self) -> None:
+        """The head that it was begun with is read; a body may follow."""
+        self.in_body = True
+
+    def on_message_complete(self) -> None:
+        """There is no body."""
+        self.in_body = False
+
+    def begin(self) -> None:
+        """Have the connection told of what comes from here on."""
+        for name in ("on_message_begin", "on_url", "on_header", "on_headers_complete", "on_body", "on_message_complete"):
+            setattr(self, name, getattr(self._connection, name))
