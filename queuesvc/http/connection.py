@@ -23,6 +23,8 @@ from queuesvc.http.request import malformed
 HEAD_BYTES: Final = 64 * 1024
 """The most that a request's line and headers may be: four times what a message's headers may."""
 
+LARGE_HEAD: Final = f"the request's line and headers are larger than {HEAD_BYTES} bytes"
+
 SLOWEST_BYTES_PER_SECOND: Final = 1024
 
 
@@ -43,6 +45,7 @@ class Connection(HttpToolsProtocol):
         self.in_head = True
         self.head_bytes = 0
         self.window_bytes = 0
+        self.refusal = "not an HTTP request"
         self.timer: asyncio.TimerHandle | None = None
         self.served: RequestResponseCycle | None = None
 
@@ -67,7 +70,7 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._parse(data)
         if self.in_head and self.head_bytes > HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response(f"the request's line and headers are larger than {HEAD_BYTES} bytes")
+            self.send_400_response(LARGE_HEAD)
         if not self.reading:
             self._stop_timer()
         elif self.timer is None:
@@ -76,12 +79,15 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         self.reading = self.in_head = True
-        self.head_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The head is there."""
         self.in_head = False
+        if self.head_bytes > HEAD_BYTES and self._head_size() > HEAD_BYTES:
+            self.refusal = LARGE_HEAD
+            raise ValueError(self.refusal)  # ends the parsing
+        self.head_bytes = 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -103,28 +109,36 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _parse(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.send_400_response("not an HTTP request")
-        except httptools.HttpParserUpgrade as upgrade:
-            self._stay_in_http(data[upgrade.args[0] :])
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserError:
+                self.send_400_response(self.refusal)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                if not self._stay_in_http():
+                    return
 
-    def _stay_in_http(self, rest: bytes) -> None:
-        """Go on after the head of a request that asked for another protocol: `rest` begins with its body."""
+    def _stay_in_http(self) -> bool:
+        """Begin the parser anew behind the head of a request that asked for another protocol."""
         method = self.scope["method"].encode()
         if method == b"CONNECT":
             self.send_400_response("this is no proxy")
-            return
+            return False
         framing = [name + b": " + value + b"\r\n" for name, value in self.headers if name in FRAMING]
         callbacks = AfterHead(self)
         self.parser = httptools.HttpRequestParser(callbacks)
         self.parser.feed_data(b"".join([method, b" / HTTP/1.1\r\n", *framing, b"\r\n"]))
         if callbacks.in_body:
-            # The parser has told of an end that was none. The app has not run since: its task was made just now.
+            # We were told of an end that was none. The app has not run since: its task was made just now.
             self.reading = self.cycle.more_body = True
-        callbacks.begin()
-        self._parse(rest)
+        callbacks.live = True
+        return True
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _start_timer(self) -> None:
         self.window_bytes = 0
@@ -145,21 +159,40 @@ class Connection(HttpToolsProtocol):
 
 
 class AfterHead:
-    """What the parser calls of a connection on which it was begun anew: nothing until `begin`, then all."""
+    """What a parser begun anew tells of: nothing of the head that it was fed (`live` is false), then all."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.live = False
         self.in_body = False
+
+    def on_message_begin(self) -> None:
+        """The next request."""
+        if self.live:
+            self._connection.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Some of its address."""
+        if self.live:
+            self._connection.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of its headers."""
+        if self.live:
+            self._connection.on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head that it was begun with is read; a body may follow."""
+        """The end of a head."""
+        if self.live:
+            self._connection.on_headers_complete()
         self.in_body = True
 
-    def on_message_complete(self) -> None:
-        """There is no body."""
-        self.in_body = False
+    def on_body(self, body: bytes) -> None:
+        """Some of a body."""
+        self._connection.on_body(body)
 
-    def begin(self) -> None:
-        """Have the connection told of what comes from here on."""
-        for name in ("on_message_begin", "on_url", "on_header", "on_headers_complete", "on_body", "on_message_complete"):
-            setattr(self, name, getattr(self._connection, name))
+    def on_message_complete(self) -> None:
+        """The end of a request."""
+        if self.live:
+            self._connection.on_message_complete()
+        self.in_body = False
