@@ -13,7 +13,7 @@ from queuesvc.domain.errors import Code
 from queuesvc.http import problems
 from queuesvc.http.endpoint import Body, Endpoint, Parameter, Schema
 from queuesvc.http.request import Kind, boolean, integer, number
-from queuesvc.http.schema import NAME_SCHEMA
+from queuesvc.http.schema import BINDING_ID_SCHEMA, NAME_SCHEMA
 
 DEFAULT_URL: Final = "http://127.0.0.1:8642"
 """Where the examples find the broker, unless the document is served from elsewhere."""
@@ -25,7 +25,7 @@ _REQUEST_ID: Final = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-I
 _SEGMENTS: Final = {
     "exchange": ("the exchange's name", NAME_SCHEMA),
     "queue": ("the queue's name", NAME_SCHEMA),
-    "id": ("the binding's id", {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"}),
+    "id": ("the binding's id", BINDING_ID_SCHEMA),
 }
 _ABOUT: Final = """\
 A message broker over HTTP and JSON: exchanges route messages to queues, queues keep them
@@ -145,12 +145,11 @@ def _operation(endpoint: Endpoint, references: Reference) -> dict[str, Any]:
 
 def _value_schema(parameter: Parameter) -> dict[str, Any]:
     types: dict[Kind, str] = {boolean: "boolean", integer: "integer", number: "number"}
-    schema: dict[str, Any] = {"type": types.get(parameter.kind, "string")}
+    schema: dict[str, Any] = {"type": types.get(parameter.kind, "string"), **parameter.schema}
     for key, value in (
         ("minimum", parameter.least),
         ("maximum", parameter.most),
         ("default", parameter.default),
-        ("pattern", parameter.pattern),
     ):
         if value is not None:
             schema[key] = value
