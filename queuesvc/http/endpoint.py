@@ -133,11 +133,6 @@ class Endpoint:
         """Whether JSON is what it answers, so that a client that takes none is told so (406)."""
         return any(JSON in answer.media for answer in self.answers.values())
 
-    @property
-    def reads_json(self) -> bool:
-        """Whether its body is JSON, so that it must come as it is, not compressed."""
-        return self.body is not None and JSON in self.body.media
-
 
 class Resource:
     """One path as an ASGI app: the handlers of its methods, HEAD where there is GET, 405 for all others."""
