@@ -87,12 +87,11 @@ def codes(endpoint: Endpoint) -> tuple[Code, ...]:
     """Every refusal that this endpoint may answer with, its own first."""
     common = [Code.MALFORMED_REQUEST, Code.INVALID_REQUEST, Code.INTERNAL_ERROR]
     if endpoint.body is not None:
-        common.append(Code.BODY_TOO_LARGE)
-    # What `Resource` and `Call` look at; the data plane names its own.
+        # Whatever is carried must come as it is, not compressed.
+        common += [Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE]
+    # What `Resource` looks at; the data plane names its own.
     if endpoint.handler is not None and endpoint.answers_json:
         common.append(Code.NOT_ACCEPTABLE)
-    if endpoint.handler is not None and endpoint.body is not None:
-        common.append(Code.UNSUPPORTED_MEDIA_TYPE)
     if endpoint.asks_broker:
         common.append(Code.UNAVAILABLE)
     return tuple(dict.fromkeys([*endpoint.problems, *common]))

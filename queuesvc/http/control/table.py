@@ -131,7 +131,7 @@ QUEUES: Final = (
         query=_BY_NAME,
         answers={200: Answer("a page of queues, by name", {JSON: models.QueueList})},
         handler=handlers.list_queues,
-        example="curl '{url}/v1/queues?limit=10&after=invoices'",
+        example="curl '{url}/v1/queues?limit=10&after=a'",
     ),
     Endpoint(
         "DELETE",
