@@ -7,7 +7,7 @@ from typing import Final
 from queuesvc.domain.errors import invalid
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}")
-HEADER_NAME: Final = re.compile(r"[a-z0-9-]+")
+HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]+")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 TEXT_BYTES: Final = 255
@@ -60,7 +60,7 @@ def _utf8_length(text: str, field: str) -> int:
 
 def check_header_name(name: str) -> str:
     """The name of an application header, lower-cased, or `invalid-request`."""
-    lowered = name.lower()
-    if HEADER_NAME.fullmatch(lowered) is None:
+    # Matched before it is lowered: some letters beyond ASCII are ASCII once lowered.
+    if HEADER_NAME.fullmatch(name) is None:
         raise invalid("headers", f"{name!r} is not a header name: it must match [a-z0-9-]+")
-    return lowered
+    return name.lower()
