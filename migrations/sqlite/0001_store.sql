@@ -56,13 +56,14 @@ CREATE TABLE message (
     published_at INTEGER NOT NULL,
     visible_at INTEGER NOT NULL,      -- delayed until then
     expires_at INTEGER NOT NULL,
+    ttl_ms INTEGER NOT NULL,          -- its own time to live, for when it is redriven
+    message_group TEXT NOT NULL,
     deliveries INTEGER NOT NULL,      -- leases handed out, but for one that holds it now
     failures INTEGER NOT NULL,
     lease_id INTEGER NOT NULL,        -- the newest lease that ended for it
     standing INTEGER NOT NULL,        -- 0 here, 1 that lease ran out, 2 dead
     first INTEGER NOT NULL,           -- id of the publish's first copy
     body_id INTEGER NOT NULL,         -- 0: the body is in this row
-    message_group TEXT NOT NULL,
     exchange TEXT NOT NULL,
     routing_key TEXT NOT NULL,
     properties TEXT NOT NULL,         -- inside of a JSON object, handed out as it came in
@@ -94,9 +95,22 @@ CREATE TABLE lease (
     untils BLOB NOT NULL
 ) STRICT;
 
--- Deleted queues whose messages are still to be removed, and how far that has come.
+-- What was answered to publishes with an idempotency key, for a while.
+CREATE TABLE idempotency (
+    id INTEGER PRIMARY KEY,           -- in the order in which they were made
+    scope TEXT NOT NULL,              -- x:exchange, q:queue id, t: transactions
+    key TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    answer TEXT NOT NULL,             -- JSON
+    until INTEGER NOT NULL,
+    UNIQUE (scope, key)
+) STRICT;
+
+-- Messages that are gone but whose rows are still to be removed, bit by bit:
+-- those of a deleted queue, or the purged ones of a queue that lives on.
 CREATE TABLE reclaim (
-    queue_id INTEGER PRIMARY KEY,
-    next_id INTEGER NOT NULL,
-    last_id INTEGER NOT NULL
+    id INTEGER PRIMARY KEY,
+    queue_id INTEGER NOT NULL,
+    next_id INTEGER NOT NULL,         -- message id that the work has come to
+    runs BLOB NOT NULL                -- message ids from, to, from, to ...: 8 bytes each, little-endian
 ) STRICT;

@@ -1,15 +1,21 @@
 """The running broker: its verbs over one store."""
 
 import asyncio
+import contextlib
+import secrets
 from collections.abc import Callable
+from dataclasses import replace
 
 from queuesvc.broker.clock import Clock
 from queuesvc.broker.committer import Answer, Committer, unavailable
 from queuesvc.broker.meter import Meter
 from queuesvc.broker.waiters import Waiter, Waiters
 from queuesvc.domain import commands as c
+from queuesvc.domain.errors import Code
 from queuesvc.domain.ids import Ids
-from queuesvc.domain.replies import Received
+from queuesvc.domain.limits import REPLY_PREFIX
+from queuesvc.domain.model import Content
+from queuesvc.domain.replies import Published, Received, Redriven
 from queuesvc.store.interface import Store
 
 
@@ -89,6 +95,40 @@ class Broker:
         if waiter.answer.exception() is None and waiter.answer.result().lease:
             self._committer.put(c.Undeliver(waiter.receive.queue, waiter.answer.result().lease))
 
+    def reply_address(self) -> str:
+        """A new address for a reply, which nobody can guess."""
+        return REPLY_PREFIX + secrets.token_urlsafe(24)
+
+    async def request(self, publish: c.Publish, address: str, wait_ms: int) -> tuple[Published, Content | None]:
+        """Publish, and wait so long for a reply to this address (of `reply_address`, and in the envelope).
+
+        Returns the publish's answer and the reply's content, None where none came. Raises `Refused`.
+        """
+        reply: asyncio.Future[Content] = asyncio.get_running_loop().create_future()
+        self._waiters.expect(address, reply)
+        try:
+            published = await self.submit(publish)
+            assert isinstance(published, Published)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_ms / 1000 if self.accepting else 0):
+                    return published, await reply
+            return published, None
+        finally:
+            self._waiters.give_up(address)
+
+    async def redrive(self, command: c.Redrive) -> Redriven:
+        """All of a redrive, in bounded steps, each of them durable. Raises `Refused`."""
+        moved = 0
+        failed: tuple[tuple[str, Code], ...] = ()
+        while True:
+            step = await self.submit(replace(command, max_messages=command.max_messages - moved))
+            assert isinstance(step, Redriven)
+            moved += step.moved
+            failed += step.failed
+            if step.after is None or moved >= command.max_messages or command.ids is not None:
+                return Redriven(moved, failed)
+            command = replace(command, source=step.source, after=step.after)
+
     async def undeliver(self, queue: str, lease: int) -> None:
         """The answer with this lease could not be written: its messages are ready again, uncounted."""
         await self._committer.put(c.Undeliver(queue, lease))
@@ -98,6 +138,7 @@ class Broker:
         self.accepting = False
         for waiter in self._waiters.everyone():
             self._committer.send_away(waiter)
+        self._waiters.end_requests()
 
     async def close(self) -> None:
         """Finish what was submitted, and close the store."""

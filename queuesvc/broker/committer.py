@@ -170,6 +170,8 @@ class Committer:
                 answer.set_result(reply)
         for receive, received in applied.served:
             self._hand_over(receive, received)
+        for address, content in applied.answers:
+            self._waiters.hand_reply(address, content)
 
     def _hand_over(self, receive: c.Receive, received: Received | Refused) -> None:
         answer = self._waiters.served(receive).answer

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from queuesvc.domain.commands import Receive
+from queuesvc.domain.model import Content
 from queuesvc.domain.replies import Received
 
 
@@ -28,6 +29,7 @@ class Waiters:
         self._counts: dict[str, int] = {}
         self._by_receive: dict[Receive, Waiter] = {}
         self._new: dict[str, None] = {}
+        self._askers: dict[str, asyncio.Future[Content]] = {}
 
     def __len__(self) -> int:
         return sum(self._counts.values())
@@ -44,6 +46,7 @@ class Waiters:
         if waiter.over or waiter.taken:
             return False
         waiter.over = True
+        self._new[waiter.receive.queue] = None
         self._one_less(waiter.receive.queue)
         line = self._lines[waiter.receive.queue]
         # Those who left stand in the line until they are half of it: leaving is cheap for 15,000, too.
@@ -52,8 +55,8 @@ class Waiters:
             self._forget_if_empty(waiter.receive.queue)
         return True
 
-    def new(self) -> Iterable[str]:
-        """The queues that somebody joined since the last call."""
+    def new(self) -> Collection[str]:
+        """The queues whose line somebody joined, or left unserved, since the last call."""
         new, self._new = self._new, {}
         return new
 
@@ -89,6 +92,32 @@ class Waiters:
     def everyone(self) -> list[Waiter]:
         """All who wait, to be sent away."""
         return [waiter for line in self._lines.values() for waiter in line if not waiter.over]
+
+    # --- requests that wait for a reply -----------------------------------------------
+
+    def expect(self, address: str, answer: asyncio.Future[Content]) -> None:
+        """Somebody waits for the reply to this address."""
+        self._askers[address] = answer
+
+    def give_up(self, address: str) -> None:
+        """And waits no more."""
+        self._askers.pop(address, None)
+
+    def asks(self, address: str) -> bool:
+        """Whether somebody waits for a reply there (and has none yet)."""
+        answer = self._askers.get(address)
+        return answer is not None and not answer.done()
+
+    def hand_reply(self, address: str, content: Content) -> None:
+        """The reply is there. A second one, or one to nobody, is nothing."""
+        if self.asks(address):
+            self._askers[address].set_result(content)
+
+    def end_requests(self) -> None:
+        """The broker is shutting down: nobody waits for a reply any more."""
+        for answer in self._askers.values():
+            if not answer.done():
+                answer.set_exception(TimeoutError())
 
     def _one_less(self, queue: str) -> None:
         self._counts[queue] -= 1

@@ -224,7 +224,7 @@ class PutDefinitions:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Do what is due. Reply: `Done`. (Every batch does so before its commands.)"""
+    """Do what is due, and keep the moment: a write, always. Reply: `Done`. (Every batch does what is due first.)"""
 
 
 # --- questions ----------------------------------------------------------------

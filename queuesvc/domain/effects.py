@@ -97,7 +97,7 @@ class Purged(NamedTuple):
     """Many messages gone at once. Their rows, numbers in runs from-to, are removed bit by bit."""
 
     queue_id: int
-    runs: array[int]
+    runs: "array[int]"
 
 
 # How a message's row stands. A message is leased if a newer lease than its row's names it.

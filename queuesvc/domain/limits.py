@@ -10,6 +10,9 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}")
 HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]+")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
+REPLY_PREFIX: Final = "_reply."
+"""How reply addresses begin: no name of a queue does."""
+
 TEXT_BYTES: Final = 255
 HEADER_COUNT: Final = 64
 HEADER_BYTES: Final = 16 * 1024

@@ -124,7 +124,6 @@ class Fresh:
             span = slice(chunk.start, None)
             yield from zip(chunk.numbers[span], chunk.sizes[span], chunk.published[span], strict=True)
 
-
     def chunks(self) -> Iterator[Chunk]:
         """The arrays, in order."""
         return iter(self._chunks)
@@ -302,7 +301,7 @@ class Ready:
         """The priorities that may have fresh messages."""
         return list(self._order)
 
-    def clear_fresh(self) -> tuple[array[int], int]:
+    def clear_fresh(self) -> "tuple[array[int], int]":
         """Forget the fresh messages; returns their numbers, in order, and how many bytes they were."""
         numbers = array("q")
         size = 0

@@ -1,7 +1,7 @@
 """What the broker answers, as values."""
 
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from queuesvc.domain.errors import Code
 from queuesvc.domain.model import Binding, Content, Exchange, QueueSettings, State
@@ -106,11 +106,13 @@ class Purge:
 class Redriven:
     """How many messages were (or would be) redriven, and those that could not be, by id.
 
-    `after` is the number of the last message looked at, None once there are no more.
+    `source` is what was chosen. `after` is the number of the last message looked at, None
+    once there are no more.
     """
 
     moved: int
     failed: tuple[tuple[str, Code], ...] = ()
+    source: Literal["dead", "arrived"] = "dead"
     after: int | None = None
 
 

@@ -54,7 +54,7 @@ class App:
         self._data = DataPlane(broker, limits)
         self._router = Router(_routes(edge), redirect_slashes=False, default=_nothing_here)
         # Fresh request ids: random for this run, then counted, which costs less than a random one each.
-        self._run = secrets.token_hex(8)
+        self._run = secrets.token_hex(8).encode()
         self._count = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,7 +62,7 @@ class App:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
-        request_id = (b"x-request-id", _own_request_id(scope) or b"%s-%x" % (self._run.encode(), next(self._count)))
+        request_id = (b"x-request-id", _own_request_id(scope) or b"%s-%x" % (self._run, next(self._count)))
         scope[REQUEST_ID] = request_id
         try:
             path = path_of(scope)

@@ -3,13 +3,19 @@
 uvicorn waits without end for a request that a client has begun, and takes heads of
 any size. Here a request must come at a rate that a real client has, or
 its connection is closed, and what cannot be parsed is answered as a problem.
+
+A client that would rather speak HTTP/2 says so in its first request (`Upgrade: h2c`:
+curl --http2 and Java's client do). A server may go on in HTTP/1.1, and we do; but
+the parser takes what follows the head for that other protocol, and uvicorn would pass
+on the request without its body. So here the parser is begun anew at the body.
 """
 
 import asyncio
 import uuid
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from queuesvc.http.problems import render
 from queuesvc.http.request import malformed
@@ -17,7 +23,12 @@ from queuesvc.http.request import malformed
 HEAD_BYTES: Final = 64 * 1024
 """The most that a request's line and headers may be: four times what a message's headers may."""
 
+LARGE_HEAD: Final = f"the request's line and headers are larger than {HEAD_BYTES} bytes"
+
 SLOWEST_BYTES_PER_SECOND: Final = 1024
+
+
+FRAMING: Final = (b"content-length", b"transfer-encoding")
 
 
 class Connection(HttpToolsProtocol):
@@ -34,7 +45,9 @@ class Connection(HttpToolsProtocol):
         self.in_head = True
         self.head_bytes = 0
         self.window_bytes = 0
+        self.refusal = "not an HTTP request"
         self.timer: asyncio.TimerHandle | None = None
+        self.served: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is here: it has to say something soon."""
@@ -42,18 +55,22 @@ class Connection(HttpToolsProtocol):
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
+        """The client is gone. Of pipelined requests uvicorn tells only the newest: we tell the one that is served."""
         self._stop_timer()
         super().connection_lost(exc)
+        if self.served is not None and not self.served.response_complete:
+            self.served.disconnected = True
+            self.served.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         """Some of a request, or several at once."""
         if self.in_head:
             self.head_bytes += len(data)
         self.window_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self.in_head and self.head_bytes > HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response(f"the request's line and headers are larger than {HEAD_BYTES} bytes")
+            self.send_400_response(LARGE_HEAD)
         if not self.reading:
             self._stop_timer()
         elif self.timer is None:
@@ -62,12 +79,15 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         self.reading = self.in_head = True
-        self.head_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The head is there."""
         self.in_head = False
+        if self.head_bytes > HEAD_BYTES and self._head_size() > HEAD_BYTES:
+            self.refusal = LARGE_HEAD
+            raise ValueError(self.refusal)  # ends the parsing
+        self.head_bytes = 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -84,8 +104,41 @@ class Connection(HttpToolsProtocol):
         self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
         self.transport.close()
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """A client that would rather speak another protocol is answered in this one: no reason to warn."""
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self.served = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserError:
+                self.send_400_response(self.refusal)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                if not self._stay_in_http():
+                    return
+
+    def _stay_in_http(self) -> bool:
+        """Begin the parser anew behind the head of a request that asked for another protocol."""
+        method = self.scope["method"].encode()
+        if method == b"CONNECT":
+            self.send_400_response("this is no proxy")
+            return False
+        framing = [name + b": " + value + b"\r\n" for name, value in self.headers if name in FRAMING]
+        callbacks = AfterHead(self)
+        self.parser = httptools.HttpRequestParser(callbacks)
+        self.parser.feed_data(b"".join([method, b" / HTTP/1.1\r\n", *framing, b"\r\n"]))
+        if callbacks.in_body:
+            # We were told of an end that was none. The app has not run since: its task was made just now.
+            self.reading = self.cycle.more_body = True
+        callbacks.live = True
+        return True
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _start_timer(self) -> None:
         self.window_bytes = 0
@@ -103,3 +156,43 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             self._start_timer()
+
+
+class AfterHead:
+    """What a parser begun anew tells of: nothing of the head that it was fed (`live` is false), then all."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.live = False
+        self.in_body = False
+
+    def on_message_begin(self) -> None:
+        """The next request."""
+        if self.live:
+            self._connection.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Some of its address."""
+        if self.live:
+            self._connection.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of its headers."""
+        if self.live:
+            self._connection.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The end of a head."""
+        if self.live:
+            self._connection.on_headers_complete()
+        self.in_body = True
+
+    def on_body(self, body: bytes) -> None:
+        """Some of a body."""
+        self._connection.on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The end of a request."""
+        if self.live:
+            self._connection.on_message_complete()
+        self.in_body = False

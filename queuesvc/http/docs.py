@@ -139,7 +139,7 @@ def _kind(document: Object, schema: Object) -> str:
         words = escape(str(schema.get("type", "bytes" if not schema else "any value")))
         if "minimum" in schema or "maximum" in schema:
             words += f", {_range(schema)}"
-    if schema.get("default") is not None:
+    if schema.get("default") not in (None, ""):
         words += f', <span class="quiet">default <code>{escape(_value(schema["default"]))}</code></span>'
     return words
 

@@ -16,7 +16,6 @@ from queuesvc.broker.broker import Broker
 from queuesvc.domain.errors import Code, Refused, invalid
 from queuesvc.domain.limits import LIST_ITEMS, LIST_ITEMS_DEFAULT, Limits, check_name
 from queuesvc.http.metrics import Metrics
-from queuesvc.http.problems import MEDIA_TYPE as PROBLEM
 from queuesvc.http.problems import method_not_allowed
 from queuesvc.http.request import Kind, header, integer, negotiate, parse_object, parse_query, read_body
 
@@ -80,7 +79,8 @@ class Parameter:
     least: float | None = None
     most: float | None = None
     default: Any = None
-    pattern: str | None = None
+    schema: Schema = field(default_factory=dict)
+    """more than its kind says of what it may be"""
 
     def read(self, value: str, field: str) -> Any:
         """Its value from the query's text. Raises `invalid-request`."""
@@ -133,11 +133,6 @@ class Endpoint:
         """Whether JSON is what it answers, so that a client that takes none is told so (406)."""
         return any(JSON in answer.media for answer in self.answers.values())
 
-    @property
-    def reads_json(self) -> bool:
-        """Whether its body is JSON, so that it must come as it is, not compressed."""
-        return self.body is not None and JSON in self.body.media
-
 
 class Resource:
     """One path as an ASGI app: the handlers of its methods, HEAD where there is GET, 405 for all others."""
@@ -159,28 +154,30 @@ class Resource:
         if endpoint is None or endpoint.handler is None:
             raise method_not_allowed(self._endpoints)
         if endpoint.answers_json and method != "HEAD":
-            negotiate(header(scope, b"accept"), (JSON, PROBLEM))
+            negotiate(header(scope, b"accept"), (JSON,))
         query = parse_query(scope["query_string"], self._kinds[method])
         response = await endpoint.handler(Call(self._edge, scope, receive, query))
         await response(scope, receive, send)
 
 
-def paging(after: Kind, what: str, pattern: str | None = None) -> tuple[Parameter, Parameter]:
+def paging(after: Kind, what: str, schema: Schema) -> tuple[Parameter, Parameter]:
     """The two parameters of a list."""
     return (
         Parameter("limit", integer, "how many items to answer with", 1, LIST_ITEMS, LIST_ITEMS_DEFAULT),
-        Parameter("after", after, f"begin after this {what}: the `next` of the page before", pattern=pattern),
+        Parameter("after", after, f"begin after this {what}: the `next` of the page before", schema=schema),
     )
 
 
 def _refusal(error: ValidationError) -> Refused:
-    """The first thing that is wrong with a document, in our words."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    """One thing that is wrong with a document, in our words: a name that is not known first, it may be a slip."""
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     place = ".".join(str(step) for step in first["loc"])
     match first["type"]:
         case "extra_forbidden":
             return invalid(place, "unknown field")
         case "missing":
             return invalid(place, "is required")
-    why = first["msg"].removeprefix("Input ").removeprefix("should ")
+    why = first["msg"].removeprefix("Input should ")
+    why = why.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
     return invalid(place, f"must {why}")

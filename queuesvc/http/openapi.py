@@ -13,7 +13,7 @@ from queuesvc.domain.errors import Code
 from queuesvc.http import problems
 from queuesvc.http.endpoint import Body, Endpoint, Parameter, Schema
 from queuesvc.http.request import Kind, boolean, integer, number
-from queuesvc.http.schema import NAME_SCHEMA
+from queuesvc.http.schema import BINDING_ID_SCHEMA, NAME_SCHEMA
 
 DEFAULT_URL: Final = "http://127.0.0.1:8642"
 """Where the examples find the broker, unless the document is served from elsewhere."""
@@ -25,7 +25,7 @@ _REQUEST_ID: Final = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-I
 _SEGMENTS: Final = {
     "exchange": ("the exchange's name", NAME_SCHEMA),
     "queue": ("the queue's name", NAME_SCHEMA),
-    "id": ("the binding's id", {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"}),
+    "id": ("the binding's id", BINDING_ID_SCHEMA),
 }
 _ABOUT: Final = """\
 A message broker over HTTP and JSON: exchanges route messages to queues, queues keep them
@@ -86,12 +86,12 @@ def make_document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 def codes(endpoint: Endpoint) -> tuple[Code, ...]:
     """Every refusal that this endpoint may answer with, its own first."""
     common = [Code.MALFORMED_REQUEST, Code.INVALID_REQUEST, Code.INTERNAL_ERROR]
-    if endpoint.answers_json:
-        common.append(Code.NOT_ACCEPTABLE)
     if endpoint.body is not None:
-        common.append(Code.BODY_TOO_LARGE)
-    if endpoint.reads_json:
-        common.append(Code.UNSUPPORTED_MEDIA_TYPE)
+        # Whatever is carried must come as it is, not compressed.
+        common += [Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE]
+    # What `Resource` looks at; the data plane names its own.
+    if endpoint.handler is not None and endpoint.answers_json:
+        common.append(Code.NOT_ACCEPTABLE)
     if endpoint.asks_broker:
         common.append(Code.UNAVAILABLE)
     return tuple(dict.fromkeys([*endpoint.problems, *common]))
@@ -145,12 +145,11 @@ def _operation(endpoint: Endpoint, references: Reference) -> dict[str, Any]:
 
 def _value_schema(parameter: Parameter) -> dict[str, Any]:
     types: dict[Kind, str] = {boolean: "boolean", integer: "integer", number: "number"}
-    schema: dict[str, Any] = {"type": types.get(parameter.kind, "string")}
+    schema: dict[str, Any] = {"type": types.get(parameter.kind, "string"), **parameter.schema}
     for key, value in (
         ("minimum", parameter.least),
         ("maximum", parameter.most),
         ("default", parameter.default),
-        ("pattern", parameter.pattern),
     ):
         if value is not None:
             schema[key] = value

@@ -25,6 +25,7 @@ from queuesvc.http.request import DURATION_SECONDS_MOST, application_headers
 
 NAME_SCHEMA: Final = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]{0,254}$"}
 TEXT_SCHEMA: Final = {"type": "string", "maxLength": 255, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"}
+BINDING_ID_SCHEMA: Final = {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"}
 HEADERS_SCHEMA: Final = {
     "type": "object",
     "propertyNames": {"pattern": "^[A-Za-z0-9-]+$"},
@@ -74,7 +75,7 @@ def may_be_null(annotation: Any) -> bool:
     return get_origin(annotation) in (Union, UnionType) and type(None) in get_args(annotation)
 
 
-def _optional_may_be_null(schema: dict[str, Any]) -> None:
+def optional_may_be_null(schema: dict[str, Any]) -> None:
     """Say in the schema that `null` is the same as leaving an optional field out."""
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
@@ -89,7 +90,7 @@ class Strict(BaseModel):
     """A JSON object of a request: nothing unknown, nothing converted."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, json_schema_extra=_optional_may_be_null
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, json_schema_extra=optional_may_be_null
     )
 
     @model_validator(mode="before")

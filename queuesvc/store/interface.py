@@ -5,11 +5,12 @@ suite (`tests/store`) and the same random histories (`tests/model`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from queuesvc.domain.commands import Command, Query, Receive
 from queuesvc.domain.errors import Refused
+from queuesvc.domain.model import Content
 from queuesvc.domain.replies import Received, Reply
 from queuesvc.domain.waiting import Waiting
 
@@ -32,12 +33,14 @@ class StoreRefused(Exception):
 class Applied:
     """A batch that is on the disk: a reply or refusal for each command, and each receive served.
 
-    `wrote` tells whether there was anything to write.
+    `wrote` tells whether there was anything to write. `answers` are for those who
+    asked, at their reply addresses.
     """
 
     replies: list[Reply | Refused]
     served: list[tuple[Receive, Received | Refused]]
     wrote: bool
+    answers: list[tuple[str, Content]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The memory store: the machine with a dict of contents. Nothing of it survives a close."""
 
 import secrets
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 
 from queuesvc.domain.commands import Command, Query
 from queuesvc.domain.effects import Leased, QueueDropped
@@ -22,7 +23,7 @@ class MemoryStore:
         self._tag = secrets.randbits(TAG_BITS)
         self._contents: dict[int, Content] = {}
         self._queue_ids: dict[int, int] = {}
-        self._machine = Machine(Receipts(secrets.token_bytes(32), 1), Ids(self._tag), self._lookup, limits)
+        self._machine = Machine(Receipts(secrets.token_bytes(32), 1), Ids(self._tag), self, limits)
 
     async def open(self) -> Opened:
         """There is nothing to open."""
@@ -34,7 +35,7 @@ class MemoryStore:
         outcomes, served = self._machine.apply(commands, waiting)
         effects = self._machine.effects
         for message in effects.inserts:
-            self._contents[message.number] = message.content()
+            self._contents[message.number] = message.content
             self._queue_ids[message.number] = message.queue_id
         for deaths, number in effects.deaths:
             self._contents[number] = self._contents[number]._replace(deaths=deaths)
@@ -43,7 +44,8 @@ class MemoryStore:
         )
         gone = {change.id for change in effects.topology if isinstance(change, QueueDropped)}
         dropped = [number for number, queue_id in self._queue_ids.items() if queue_id in gone] if gone else []
-        for number in {*effects.deletes, *dropped}:
+        purged = [number for purge in effects.purges for number in _numbers(purge.runs)]
+        for number in {*effects.deletes, *dropped, *purged}:
             del self._contents[number], self._queue_ids[number]
         return applied
 
@@ -57,9 +59,20 @@ class MemoryStore:
         assert isinstance(filled, Received | Refused)
         return filled
 
-    def _lookup(self, number: int) -> Content:
+    def content(self, number: int) -> Content:
+        """The content of one message, in the middle of a batch."""
         message = self._machine.effects.inserted(number)
-        return self._contents[number] if message is None else message.content()
+        return self._contents[number] if message is None else message.content
+
+    def contents(self, numbers: Iterable[int], bodies: bool = True) -> dict[int, Content]:
+        """The contents of several."""
+        return {number: self.content(number) for number in numbers}
+
+    def copy_in(self, queue_id: int, first: int) -> int | None:
+        """The number of a publish's copy in a queue."""
+        new = ((message.number, message.content.first, message.queue_id) for message in self._machine.effects.inserts)
+        old = ((number, content.first, self._queue_ids[number]) for number, content in self._contents.items())
+        return next((number for number, *place in (*new, *old) if place == [first, queue_id]), None)
 
     async def ask(self, query: Query, now: int, waiting: Waiting) -> Reply:
         """Answer a question."""
@@ -70,9 +83,14 @@ class MemoryStore:
         return self._machine.next_due()
 
     async def maintain(self, idle: bool = True) -> bool:
-        """There is nothing to keep in order."""
-        return False
+        """There is nothing to keep in order but memory."""
+        return self._machine.tidy()
 
     async def close(self) -> None:
         """Forget everything."""
         self._contents.clear()
+
+
+def _numbers(runs: "array[int]") -> Iterator[int]:
+    for low, high in zip(runs[::2], runs[1::2], strict=True):
+        yield from range(low, high + 1)

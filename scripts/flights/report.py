@@ -23,7 +23,7 @@ class Measured:
 
 def print_report(console: Console, run: Run, stats: dict[str, dict[str, Any]], measured: Measured) -> bool:
     """Print the tables, and return whether every count is exact."""
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("queue", no_wrap=True)
     for column in ("in file", "published", "delivered", "again", "acked", "left"):
         table.add_column(column, justify="right")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -212,3 +213,21 @@ def test_log_is_json_lines_where_nobody_looks_on(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in server.log.splitlines()]
     assert lines
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
+
+
+def test_broker_whose_disk_fails_at_the_commit_ends_and_goes_on_from_the_disk(
+    server: Server, http: httpx2.Client
+) -> None:
+    """What is in the store is unknown then: the publisher is told so, and the next broker reads it."""
+    assert http.put("/v1/queues/q", json={}).status_code == 201
+    assert http.post("/v1/queues/q/messages", content=b"before").status_code == 201
+    sizes = resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    answer = http.post("/v1/queues/q/messages", content=b"during")
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:queuesvc:unavailable")
+    assert server.wait() == 1
+    assert "start the broker again" in server.log
+    assert sizes == (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    server.start()
+    http.post("/v1/queues/q/messages", content=b"after")
+    bodies = [m["body"] for m in http.post("/v1/queues/q/receive", params={"max_messages": 9}).json()["messages"]]
+    assert bodies in (["before", "after"], ["before", "during", "after"])

@@ -20,7 +20,7 @@ TRANSACTION_WINDOW_SECONDS = 300
 
 
 def fingerprint(parts: Iterable[Any]) -> bytes:
-    """16 bytes that differ where the parts (of JSON's kinds, or bytes) do. The order of an object's members is nothing."""
+    """16 bytes that differ where the parts (JSON values, or bytes) do. The order of an object's members is nothing."""
     digest = blake2b(digest_size=16)
     for part in parts:
         raw = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode()

@@ -20,6 +20,12 @@ DUE_AT_ONCE = 1000
 DUE_BYTES_AT_ONCE = 8 * 1024 * 1024
 FREED_AT_ONCE = 5000
 
+
+def _tick(state: State, command: c.Tick) -> Done:
+    state.effects.moment = True
+    return Done()
+
+
 RULES: dict[type, Callable[[State, Any], Reply]] = {
     c.PutExchange: topology.put_exchange,
     c.DeleteExchange: topology.delete_exchange,
@@ -40,7 +46,7 @@ RULES: dict[type, Callable[[State, Any], Reply]] = {
     c.Redrive: repair.redrive,
     c.Release: repair.release,
     c.PutDefinitions: topology.put_definitions,
-    c.Tick: lambda state, command: Done(),
+    c.Tick: _tick,
 }
 
 TIMERS: dict[Kind, Callable[[State, Timer], int]] = {
@@ -140,7 +146,9 @@ class Machine:
             queue = self.state.queues.get(name)
             if queue is not None and name in came:
                 self.state.used(queue)
-            while (queue is None or delivery.can_receive(queue, self.state.now)) and (receive := waiting.take(name)) is not None:
+            while (queue is None or delivery.can_receive(queue, self.state.now)) and (
+                receive := waiting.take(name)
+            ) is not None:
                 served.append((receive, self._one(receive)))
 
     def ask(self, query: c.Query, now: int, waiting: Waiting) -> Reply:

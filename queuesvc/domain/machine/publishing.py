@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from queuesvc.domain.commands import Publish
 from queuesvc.domain.effects import NewMessage, Recorded
 from queuesvc.domain.errors import Code, Refused
+from queuesvc.domain.limits import REPLY_PREFIX
 from queuesvc.domain.machine import idempotency
 from queuesvc.domain.machine.death import leave_by
 from queuesvc.domain.machine.queue import Queue, milliseconds
@@ -15,7 +16,6 @@ from queuesvc.domain.model import Content, Envelope, Overflow
 from queuesvc.domain.replies import Published, PublishResult
 from queuesvc.domain.timers import Kind, Timer
 
-REPLY_PREFIX = "_reply."
 # A limit that was lowered is come down to in steps: so many beyond those published at a time.
 DROPPED_AT_ONCE = 1000
 RECORDS_AT_ONCE = 1000
@@ -209,9 +209,7 @@ def _store(state: State, item: Item, full: dict[int, Queue]) -> PublishResult:
     envelope, route = item.envelope, item.route
     now = state.now
     first = number = state.numbers.message
-    content = Content(
-        first, now, 0, item.exchange, envelope.routing_key, envelope.properties, "", envelope.body
-    )
+    content = Content(first, now, 0, item.exchange, envelope.routing_key, envelope.properties, "", envelope.body)
     for queue in route.queues:
         delay_ms = queue.delay_ms if envelope.delay_ms is None else envelope.delay_ms
         ttl_ms = shorter(envelope.ttl_ms or 0, queue.ttl_ms)

@@ -97,9 +97,7 @@ def _shown(state: State, queue: Queue, number: int, content: Content) -> Shown:
     content = content._replace(expires_at=message.expires_at)
     if message.state is not LEASED or message.lease is None:
         return Shown(number, message.state, message.deliveries, message.failures, content)
-    return Shown(
-        number, LEASED, message.deliveries, message.failures, content, message.until, message.lease.consumer
-    )
+    return Shown(number, LEASED, message.deliveries, message.failures, content, message.until, message.lease.consumer)
 
 
 # --- browsing -------------------------------------------------------------------

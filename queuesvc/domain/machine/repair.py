@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from heapq import merge, nsmallest
 from itertools import islice
+from typing import Literal
 
 from queuesvc.domain.commands import PurgeQueue, Redrive, Release, RemoveMessage
 from queuesvc.domain.effects import Purged
@@ -16,6 +17,8 @@ from queuesvc.domain.machine.state import State
 from queuesvc.domain.messages import DEAD, DELAYED, LEASED, READY, Message
 from queuesvc.domain.model import Content
 from queuesvc.domain.replies import Done, Purge, Redriven, Released
+
+Source = Literal["dead", "arrived"]
 
 LOOKED_AT_ONCE = 1000
 MOVED_BYTES_AT_ONCE = 8 * 1024 * 1024
@@ -48,7 +51,7 @@ def purge(state: State, command: PurgeQueue) -> Purge:
     return Purge(count)
 
 
-def _runs(numbers: Iterable[int]) -> array[int]:
+def _runs(numbers: Iterable[int]) -> "array[int]":
     """Ascending numbers as runs: from, to, from, to ..."""
     runs = array("q")
     for number in numbers:
@@ -99,7 +102,7 @@ def redrive(state: State, command: Redrive) -> Redriven:
     queue = state.queue(command.queue)
     if command.to_queue is not None:
         state.queue(command.to_queue)
-    source = command.source or ("dead" if queue.dead else "arrived")
+    source: Source = command.source or ("dead" if queue.dead else "arrived")
     failed: list[tuple[str, Code]] = []
     numbers = _numbers(state, queue, command, source, failed)
     looked = list(islice(numbers, LOOKED_AT_ONCE))
@@ -123,11 +126,11 @@ def redrive(state: State, command: Redrive) -> Redriven:
         size += len(content.body)
         if not command.dry_run:
             _redrive_one(state, queue, target, number, content)
-    return Redriven(moved, tuple(failed), last if more else None)
+    return Redriven(moved, tuple(failed), source, last if more else None)
 
 
 def _numbers(
-    state: State, queue: Queue, command: Redrive, source: str, failed: list[tuple[str, Code]]
+    state: State, queue: Queue, command: Redrive, source: Source, failed: list[tuple[str, Code]]
 ) -> Iterator[int]:
     """The messages to look at, in order."""
     wanted = DEAD if source == "dead" else READY
@@ -149,7 +152,7 @@ def _numbers(
     )
 
 
-def _target(state: State, queue: Queue, command: Redrive, source: str, content: Content) -> Queue | str | None:
+def _target(state: State, queue: Queue, command: Redrive, source: Source, content: Content) -> Queue | str | None:
     """Where a message goes; the name of a queue that is no more; None where it is not to be moved."""
     origin = queue.name
     if source == "arrived":

@@ -192,7 +192,9 @@ def put_definitions(state: State, command: PutDefinitions) -> Done:
             state.effects.topology.append(ExchangePut(exchange))
     for name, settings in command.queues:
         if name in state.queues:
-            patch_queue(state, PatchQueue(name, {field.name: getattr(settings, field.name) for field in fields(settings)}))
+            patch_queue(
+                state, PatchQueue(name, {field.name: getattr(settings, field.name) for field in fields(settings)})
+            )
         else:
             put_queue(state, PutQueue(name, settings))
     for wanted in command.bindings:

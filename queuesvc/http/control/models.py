@@ -19,6 +19,7 @@ from queuesvc.http.schema import (
     Strict,
     Text,
     may_be_null,
+    optional_may_be_null,
 )
 
 MULTIPLIER_MOST: Final = 1000
@@ -119,8 +120,19 @@ class QueueChanges(QueueDeclaration):
         return {name: self._value(name) for name in self.model_fields_set}
 
 
+def _one_target(schema: dict[str, Any]) -> None:
+    optional_may_be_null(schema)
+    string, null = {"type": "string"}, {"type": "null"}
+    schema["oneOf"] = [
+        {"required": ["queue"], "properties": {"queue": string, "exchange": null}},
+        {"required": ["exchange"], "properties": {"exchange": string, "queue": null}},
+    ]
+
+
 class BindingDeclaration(Strict):
     """What a binding is made with: a target, and a routing key or a header match."""
+
+    model_config = ConfigDict(json_schema_extra=_one_target)
 
     queue: Name | None = None
     """the queue that it leads to; exactly one of `queue` and `exchange` is given"""
@@ -134,7 +146,7 @@ class BindingDeclaration(Strict):
     """of a headers exchange: what a message's headers are compared with"""
 
     @model_validator(mode="after")
-    def _one_target(self) -> "BindingDeclaration":
+    def _check_one_target(self) -> "BindingDeclaration":
         if (self.queue is None) == (self.exchange is None):
             raise invalid("queue", "give exactly one of queue and exchange")
         return self

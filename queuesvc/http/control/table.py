@@ -6,9 +6,10 @@ from queuesvc.domain.errors import Code
 from queuesvc.http.control import handlers, models
 from queuesvc.http.endpoint import JSON, Answer, Body, Endpoint, Parameter, paging
 from queuesvc.http.request import boolean, text
+from queuesvc.http.schema import BINDING_ID_SCHEMA, TEXT_SCHEMA
 
-_BY_NAME: Final = paging(text, "name")
-_BY_ID: Final = paging(handlers.binding_id, "id", "^[1-9][0-9]{0,17}$")
+_BY_NAME: Final = paging(text, "name", {})
+_BY_ID: Final = paging(handlers.binding_id, "id", BINDING_ID_SCHEMA)
 
 EXCHANGES: Final = (
     Endpoint(
@@ -69,7 +70,7 @@ EXCHANGES: Final = (
         "Ask where a message would go",
         about="A dry run that stores nothing. Application headers are given as for a publish: "
         "`Message-Header-<Name>: value`.",
-        query=(Parameter("routing_key", text, "the message's routing key", default=""),),
+        query=(Parameter("routing_key", text, "the message's routing key", default="", schema=TEXT_SCHEMA),),
         answers={200: Answer("the queues and the bindings it would pass", {JSON: models.RouteResult})},
         problems=(Code.EXCHANGE_NOT_FOUND,),
         handler=handlers.route,
@@ -130,7 +131,7 @@ QUEUES: Final = (
         query=_BY_NAME,
         answers={200: Answer("a page of queues, by name", {JSON: models.QueueList})},
         handler=handlers.list_queues,
-        example="curl '{url}/v1/queues?limit=10&after=invoices'",
+        example="curl '{url}/v1/queues?limit=10&after=a'",
     ),
     Endpoint(
         "DELETE",

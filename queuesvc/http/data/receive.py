@@ -15,7 +15,7 @@ from queuesvc.domain.replies import Received, Settled
 from queuesvc.http import request
 from queuesvc.http.data import render, values
 from queuesvc.http.data.disconnect import Client, Interruption
-from queuesvc.http.data.wire import PIECE_BYTES, refuse_encoded, send_bytes, send_json
+from queuesvc.http.data.wire import PIECE_BYTES, Pairs, json_head, refuse_encoded, send_bytes
 
 QUERY: Final[Mapping[str, request.Kind]] = {
     "max_messages": request.integer,
@@ -53,8 +53,6 @@ class Receiving:
         # Consumers ask the same again and again.
         self._options: dict[tuple[bytes, bytes], Options] = {}
         self._accepts: dict[bytes, bool] = {}
-        # The event loop holds its tasks weakly: those nobody awaits any more are held here.
-        self._left_alone: set[asyncio.Task[Any]] = set()
 
     async def receive(self, queue: str, scope: Scope, receive: AsgiReceive, send: Send) -> None:
         """200 with messages, perhaps none; in raw mode one message's body, or 204."""
@@ -75,17 +73,14 @@ class Receiving:
             received = await self._broker.receive(command, 0)
         if received is None:
             return
-        answer = b"" if raw else self._answer(received, settled)
-        # From this look to the end of the answer's first piece nothing else runs.
+        status, head, answer = self._raw(received) if raw else self._json(received, settled)
+        # From this look to the writing of the answer (or its first piece) nothing else runs.
         if client.gone():
             await self._take_back(queue, received)
             return
-        if raw:
-            await self._send_raw(scope, send, received)
-        else:
-            await send_json(scope, send, 200, answer)
+        await send_bytes(scope, send, status, head, answer)
         if len(answer) > PIECE_BYTES and client.gone():
-            # It went out in pieces and the client left before the end.
+            # It went out in pieces, and the client left before the end.
             await self._take_back(queue, received)
 
     async def _wait(self, command: Receive, wait_ms: int, interruption: Interruption) -> Received | None:
@@ -108,33 +103,25 @@ class Receiving:
             # Messages are gone once received so: not before it is certain that the call is a good one.
             first: Any = await self._broker.submit(ack)
             return await self._wait(command, options.wait_ms, Interruption(receive)), first
+        # It goes into the broker's line here, so ahead of the receive.
+        acknowledged = self._broker.submit(ack)
         interruption = Interruption(receive)
-        acking = asyncio.get_running_loop().create_task(self._broker.submit(ack))
-        self._left_alone.add(acking)
 
-        def acknowledged(task: asyncio.Task[Any]) -> None:
-            self._left_alone.discard(task)
-            if task.cancelled() or task.exception() is not None:
+        def give_up_if_refused(future: asyncio.Future[Any]) -> None:
+            if future.cancelled() or future.exception() is not None:
                 interruption.now()
 
-        acking.add_done_callback(acknowledged)
-        try:
-            # Now the acknowledgement goes to the broker; the receive follows behind it.
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            if not interruption.forgive():
-                raise
-            interruption.stop()
-            return None, await acking
+        acknowledged.add_done_callback(give_up_if_refused)
         received = await self._wait(command, options.wait_ms, interruption)
-        if received is None and not acking.done():
-            return None, None
+        if received is None and not acknowledged.done():
+            return None, None  # the client left
         try:
-            return received, await acking
+            settled: Any = await acknowledged
         except Refused:
             if received is not None:
                 await self._take_back(command.queue, received)
             raise
+        return received, settled
 
     async def _take_back(self, queue: str, received: Received) -> None:
         if received.lease and received.deliveries:
@@ -144,20 +131,20 @@ class Receiving:
                 # The queue is gone, or the store cannot write: then the lease runs out by itself.
                 return
 
-    def _answer(self, received: Received, settled: Settled | None) -> bytes:
+    def _json(self, received: Received, settled: Settled | None) -> tuple[int, Pairs, bytes]:
         messages = render.messages(received, self._broker.ids)
         if settled is None:
-            return b'{"messages":%b}' % messages
-        failed = render.failures(settled.failed)
-        return b'{"messages":%b,"acked":%d,"failed":%b}' % (messages, settled.count, failed)
+            answer = b'{"messages":%b}' % messages
+        else:
+            failed = render.failures(settled.failed)
+            answer = b'{"messages":%b,"acked":%d,"failed":%b}' % (messages, settled.count, failed)
+        return 200, json_head(answer), answer
 
-    async def _send_raw(self, scope: Scope, send: Send, received: Received) -> None:
+    def _raw(self, received: Received) -> tuple[int, Pairs, bytes]:
         if not received.deliveries:
-            await send_bytes(scope, send, 204, [], b"")
-            return
+            return 204, [], b""
         delivery = received.deliveries[0]
-        head = render.raw_head(received, delivery, self._broker.ids)
-        await send_bytes(scope, send, 200, head, delivery.content.body)
+        return 200, render.raw_head(received, delivery, self._broker.ids), delivery.content.body
 
     def _wants_raw(self, scope: Scope) -> bool:
         accept = request.header(scope, b"accept")

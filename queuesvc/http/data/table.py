@@ -9,6 +9,7 @@ from queuesvc.domain.limits import LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST, PRIO
 from queuesvc.http.data import documents
 from queuesvc.http.endpoint import JSON, Answer, Body, Endpoint, Parameter
 from queuesvc.http.request import DURATION_SECONDS_MOST, boolean, integer, number, text
+from queuesvc.http.schema import TEXT_SCHEMA
 
 BYTES: Final = "application/octet-stream"
 NDJSON: Final = "application/x-ndjson"
@@ -17,13 +18,13 @@ _LIMITS: Final = Limits()
 _ANY_BYTES: Final[Mapping[str, Any]] = {}
 
 PROPERTIES: Final = (
-    Parameter("routing_key", text, "what the exchange routes by; only towards an exchange"),
+    Parameter("routing_key", text, "what the exchange routes by; only towards an exchange", schema=TEXT_SCHEMA),
     Parameter("priority", integer, "0 is the lowest", 0, PRIORITY_MOST, 0),
     Parameter("delay_seconds", number, "ready only after this; replaces the queue's", 0, _LIMITS.delay_seconds),
     Parameter("ttl_seconds", number, "expires after this; above 0", 0, DURATION_SECONDS_MOST),
-    Parameter("group", text, "messages of a group are handed out in order"),
-    Parameter("correlation_id", text, "carried as it is"),
-    Parameter("reply_to", text, "carried as it is"),
+    Parameter("group", text, "messages of a group are handed out in order", schema=TEXT_SCHEMA),
+    Parameter("correlation_id", text, "carried as it is", schema=TEXT_SCHEMA),
+    Parameter("reply_to", text, "carried as it is", schema=TEXT_SCHEMA),
     Parameter("mandatory", boolean, "refuse (`unroutable`) if it reaches no queue", default=False),
 )
 
@@ -31,7 +32,7 @@ RECEIVE_OPTIONS: Final = (
     Parameter("max_messages", integer, "how many at most", 1, _LIMITS.receive_messages, 1),
     Parameter("wait_seconds", number, "how long to wait for a first one", 0, _LIMITS.wait_seconds, 0),
     Parameter("lease_seconds", number, "left out: the queue's", LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST),
-    Parameter("consumer", text, "a label, shown while leased"),
+    Parameter("consumer", text, "a label, shown while leased", schema=TEXT_SCHEMA),
     Parameter("auto_ack", boolean, "removed before the answer is written: at most once", default=False),
 )
 

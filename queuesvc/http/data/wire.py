@@ -32,10 +32,14 @@ def refuse_encoded(scope: Scope) -> None:
             raise Refused(Code.UNSUPPORTED_MEDIA_TYPE, "a body must come without a Content-Encoding")
 
 
+def json_head(body: bytes) -> Pairs:
+    """The headers of an answer that is JSON."""
+    return [_JSON, (b"content-length", b"%d" % len(body))]
+
+
 async def send_json(scope: Scope, send: Send, status: int, body: bytes) -> None:
     """Answer with a body that is JSON already."""
-    headers = [_JSON, (b"content-length", b"%d" % len(body))]
-    await send_bytes(scope, send, status, headers, body)
+    await send_bytes(scope, send, status, json_head(body), body)
 
 
 async def send_bytes(scope: Scope, send: Send, status: int, headers: Pairs, body: bytes) -> None:

@@ -2,13 +2,14 @@
 
 import sqlite3
 from array import array
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import orjson
 
-from queuesvc.domain.effects import NewMessage
+from queuesvc.domain.effects import NewMessage, Recorded
 from queuesvc.domain.machine.restore import LeaseRow, MessageRow
 from queuesvc.domain.messages import LEASED, Lease
 from queuesvc.domain.model import Binding, Content, Exchange, ExchangeType, Overflow, QueueSettings, RetryBackoff
@@ -74,37 +75,43 @@ def read_binding(row: Row) -> Binding:
     return Binding(id_, source, queue, exchange, routing_key, match, wanted)
 
 
+def _is_shared(message: NewMessage) -> bool:
+    return message.copies > 1 and len(message.content.body) >= SHARED_BYTES
+
+
 def message_rows(messages: Iterable[NewMessage]) -> Iterator[Row]:
     """The columns of new messages."""
     for message in messages:
-        envelope = message.envelope
-        body = envelope.body
+        content = message.content
+        body = content.body
         size = len(body)
-        body_id = message.first if message.copies > 1 and size >= SHARED_BYTES else 0
+        shared = _is_shared(message)
         yield (
             message.number,
             message.queue_id,
             message.priority,
             size,
-            message.published_at,
+            content.published_at,
             message.visible_at,
-            message.expires_at,
-            message.first,
-            body_id,
-            envelope.group,
-            message.exchange,
-            message.routing_key,
-            envelope.properties,
-            b"" if body_id else body if size > _COPIED_BYTES else bytearray(body),
+            content.expires_at,
+            message.ttl_ms,
+            message.group,
+            content.first,
+            content.first if shared else 0,
+            content.exchange,
+            content.routing_key,
+            content.properties,
+            content.deaths,
+            b"" if shared else body if size > _COPIED_BYTES else bytearray(body),
         )
 
 
 def body_rows(messages: Iterable[NewMessage]) -> list[Row]:
     """The bodies that several of the new messages share, each once."""
     return [
-        (message.first, message.copies, message.envelope.body)
+        (message.number, message.copies, message.content.body)
         for message in messages
-        if message.copies > 1 and message.number == message.first and len(message.envelope.body) >= SHARED_BYTES
+        if message.number == message.content.first and _is_shared(message)
     ]
 
 
@@ -131,8 +138,30 @@ def read_lease(row: Row) -> LeaseRow:
 
 
 def read_messages(connection: sqlite3.Connection) -> Iterator[MessageRow]:
-    """What the machine needs of every message, by number."""
-    return map(MessageRow._make, connection.execute(SQL["get_messages"]))
+    """What the machine needs of every message, by number; without those that were purged."""
+    gone = read_reclaims(connection)
+    messages = map(MessageRow._make, connection.execute(SQL["get_messages"]))
+    return messages if not gone else (row for row in messages if not _is_gone(gone.get(row.queue_id, ()), row.number))
+
+
+def _is_gone(runs: Sequence[tuple[int, int]], number: int) -> bool:
+    at = bisect_right(runs, number, key=lambda run: run[0])
+    return at > 0 and number <= runs[at - 1][1]
+
+
+def read_reclaims(connection: sqlite3.Connection) -> dict[int, list[tuple[int, int]]]:
+    """The numbers that are gone from each queue though their rows may be there: runs from-to, in order."""
+    gone: dict[int, list[tuple[int, int]]] = {}
+    for queue_id, next_id, runs in connection.execute(SQL["get_reclaims"]):
+        numbers = array("q", runs)
+        pairs = zip(numbers[::2], numbers[1::2], strict=True)
+        gone.setdefault(queue_id, []).extend((low, high) for low, high in pairs if high >= next_id)
+    return {queue_id: sorted(runs) for queue_id, runs in gone.items()}
+
+
+def read_record(row: Row) -> Recorded:
+    """The idempotency record of a row."""
+    return Recorded._make(row)
 
 
 def read_content(row: Row) -> Content:

@@ -12,7 +12,8 @@ UPDATE meta SET next_message = ?, next_lease = ?, next_queue = ?, next_binding =
 SELECT name, settings FROM exchange;
 
 -- name: put_exchange
-INSERT INTO exchange (name, settings) VALUES (?, ?);
+INSERT INTO exchange (name, settings) VALUES (?, ?)
+ON CONFLICT (name) DO UPDATE SET settings = excluded.settings;
 
 -- name: drop_exchange
 DELETE FROM exchange WHERE name = ?;
@@ -44,19 +45,22 @@ INSERT INTO binding (id, source, queue, exchange, routing_key, match, headers) V
 DELETE FROM binding WHERE id = ?;
 
 -- name: get_messages
-SELECT id, queue_id, priority, size, published_at, visible_at, expires_at, deliveries, failures, lease_id, standing
+SELECT id, queue_id, priority, size, published_at, visible_at, expires_at, ttl_ms, message_group,
+       deliveries, failures, lease_id, standing
 FROM message ORDER BY id;
 
 -- name: add_message
-INSERT INTO message (id, queue_id, priority, size, published_at, visible_at, expires_at, deliveries, failures,
-                     lease_id, standing, first, body_id, message_group, exchange, routing_key, properties, deaths, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?, ?, ?, '', ?);
+INSERT INTO message (id, queue_id, priority, size, published_at, visible_at, expires_at, ttl_ms, message_group,
+                     deliveries, failures, lease_id, standing,
+                     first, body_id, exchange, routing_key, properties, deaths, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_body
 INSERT INTO body (id, refs, body) VALUES (?, ?, ?);
 
 -- name: change_message
-UPDATE message SET deliveries = ?, failures = ?, lease_id = ?, standing = ?, visible_at = ? WHERE id = ?;
+UPDATE message SET deliveries = ?, failures = ?, lease_id = ?, standing = ?, visible_at = ?, expires_at = ?
+WHERE id = ?;
 
 -- name: set_deaths
 UPDATE message SET deaths = ? WHERE id = ?;
@@ -71,6 +75,13 @@ SELECT id, first, published_at, expires_at, exchange, routing_key, properties, d
        CASE body_id WHEN 0 THEN body ELSE (SELECT body.body FROM body WHERE body.id = message.body_id) END
 FROM message WHERE id IN (SELECT value FROM json_each(?));
 
+-- name: get_heads
+SELECT id, first, published_at, expires_at, exchange, routing_key, properties, deaths, x''
+FROM message WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: get_copy
+SELECT id FROM message WHERE id BETWEEN ? AND ? AND queue_id = ? AND first = ?;
+
 -- name: delete_message
 DELETE FROM message WHERE id = ?;
 
@@ -83,20 +94,35 @@ INSERT OR REPLACE INTO lease (id, queue_id, consumer, until, members, untils) VA
 -- name: drop_lease
 DELETE FROM lease WHERE id = ?;
 
+-- name: get_records
+SELECT scope, key, fingerprint, answer, until FROM idempotency ORDER BY id;
+
+-- name: put_record
+INSERT OR REPLACE INTO idempotency (scope, key, fingerprint, answer, until) VALUES (?, ?, ?, ?, ?);
+
+-- name: drop_record
+DELETE FROM idempotency WHERE scope = ? AND key = ?;
+
+-- name: drop_records
+DELETE FROM idempotency WHERE scope = ?;
+
 -- name: add_reclaim
-INSERT INTO reclaim (queue_id, next_id, last_id) VALUES (?, 0, ?);
+INSERT INTO reclaim (queue_id, next_id, runs) VALUES (?, 0, ?);
 
 -- name: get_reclaims
-SELECT queue_id, next_id, last_id FROM reclaim;
+SELECT queue_id, next_id, runs FROM reclaim;
+
+-- name: next_reclaim
+SELECT id, queue_id, next_id, runs FROM reclaim ORDER BY id LIMIT 1;
 
 -- name: reclaim_end
-SELECT max(id) FROM (SELECT id FROM message WHERE id >= ? AND id <= ? ORDER BY id LIMIT ?);
+SELECT max(id) FROM (SELECT id FROM message WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?);
 
 -- name: reclaim_messages
-DELETE FROM message WHERE id >= ? AND id <= ? AND queue_id = ?;
+DELETE FROM message WHERE id BETWEEN ? AND ? AND queue_id = ?;
 
 -- name: put_reclaim
-UPDATE reclaim SET next_id = ? WHERE queue_id = ?;
+UPDATE reclaim SET next_id = ? WHERE id = ?;
 
 -- name: drop_reclaim
-DELETE FROM reclaim WHERE queue_id = ?;
+DELETE FROM reclaim WHERE id = ?;

@@ -2,7 +2,7 @@
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,13 +24,15 @@ from queuesvc.store.sqlite import rows, upkeep
 from queuesvc.store.sqlite.lock import FileLock
 from queuesvc.store.sqlite.migrations import migrate
 from queuesvc.store.sqlite.statements import SQL
-from queuesvc.store.sqlite.write import Batch, write
+from queuesvc.store.sqlite.write import Batch, read_contents, write
 
 T = TypeVar("T")
 
 FILE = "queuesvc.db"
 LOCK = "queuesvc.lock"
 BUSY_SECONDS = 5.0
+# The copies of a publish have numbers in a row, one for each queue it reached.
+COPIES_MOST = 10_000
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -102,7 +104,7 @@ class SqliteStore:
             connection.execute(SQL["init_meta"], new)
             meta = connection.execute(SQL["get_meta"]).fetchone()
         secret, epoch, tag, *numbers, latest_at = meta
-        machine = Machine(Receipts(secret, epoch), Ids(tag), self._lookup, self._limits)
+        machine = Machine(Receipts(secret, epoch), Ids(tag), self, self._limits)
         restore(
             machine.state,
             latest_at,
@@ -112,6 +114,7 @@ class SqliteStore:
             map(rows.read_binding, connection.execute(SQL["get_bindings"]).fetchall()),
             map(rows.read_lease, connection.execute(SQL["get_leases"]).fetchall()),
             rows.read_messages(connection),
+            map(rows.read_record, connection.execute(SQL["get_records"]).fetchall()),
         )
         return machine, latest_at, tag
 
@@ -158,6 +161,7 @@ class SqliteStore:
             [_filled(outcome, contents) for outcome in outcomes],
             [(receive, _received(outcome, contents)) for receive, outcome in served],
             wrote,
+            machine.effects.replies,
         )
 
     async def _write(self, machine: Machine, leased: list[Leased]) -> dict[int, Content]:
@@ -169,19 +173,38 @@ class SqliteStore:
             if message is None:
                 wanted.append(number)
             else:
-                contents[number] = message.content()
+                contents[number] = message.content
         totals = [(*state.queues_by_id[id_].totals.values(), id_) for id_ in effects.touched]
         batch = Batch(effects, totals, state.numbers, state.now, wanted)
         contents |= await self._on_writer(write, batch)
         self._latest_at = state.now
         return contents
 
-    def _lookup(self, number: int) -> Content:
-        message = self._machine.effects.inserted(number)
-        if message is not None:
-            return message.content()
+    # --- what the machine looks up (`domain.machine.state.Contents`) ----------------
+
+    def content(self, number: int) -> Content:
+        """The content of one message, in the middle of a batch."""
+        return self.contents((number,))[number]
+
+    def contents(self, numbers: Iterable[int], bodies: bool = True) -> dict[int, Content]:
+        """The contents of several."""
         assert self._reader is not None, "the store is not open"
-        return rows.read_content(self._reader.execute(SQL["get_content"], (number,)).fetchall()[0])
+        inserted = self._machine.effects.inserted
+        fresh = {number: message.content for number in numbers if (message := inserted(number)) is not None}
+        stored = [number for number in numbers if number not in fresh]
+        return fresh | read_contents(self._reader, stored, bodies)
+
+    def copy_in(self, queue_id: int, first: int) -> int | None:
+        """The number of a publish's copy in a queue."""
+        assert self._reader is not None, "the store is not open"
+        for message in self._machine.effects.inserts:
+            if message.content.first == first and message.queue_id == queue_id:
+                return message.number
+        last = first + max(COPIES_MOST, len(self._machine.state.queues_by_id))
+        found = self._reader.execute(SQL["get_copy"], (first, last, queue_id, first)).fetchall()
+        return found[0][0] if found else None
+
+    # --- the rest -------------------------------------------------------------------
 
     async def ask(self, query: Query, now: int, waiting: Waiting) -> Reply:
         """Answer a question from memory."""
@@ -193,7 +216,8 @@ class SqliteStore:
 
     async def maintain(self, idle: bool = True) -> bool:
         """One step of housekeeping; True if more is left."""
-        return await self._on_writer(upkeep.step, idle)
+        more = self._machine.tidy()
+        return await self._on_writer(upkeep.step, idle) or more
 
 
 def _filled(outcome: Reply | Refused, contents: dict[int, Content]) -> Reply | Refused:

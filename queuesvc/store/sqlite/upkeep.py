@@ -1,9 +1,11 @@
-"""Housekeeping in short steps: rows of deleted queues, free pages, the log.
+"""Housekeeping in short steps: rows of deleted queues and purged messages, free pages, the log.
 
 Each step is bounded, so that it holds up nobody who publishes or receives.
 """
 
 import sqlite3
+from array import array
+from bisect import bisect_left
 
 from queuesvc.store.sqlite.statements import SQL
 
@@ -19,19 +21,30 @@ def step(connection: sqlite3.Connection, idle: bool) -> bool:
 
 
 def _reclaim(connection: sqlite3.Connection) -> bool:
-    """Remove some rows of a queue that was deleted."""
-    pending = connection.execute(SQL["get_reclaims"]).fetchone()
+    """Remove some rows of messages that are gone: of a deleted queue, or purged."""
+    pending = connection.execute(SQL["next_reclaim"]).fetchone()
     if pending is None:
         return False
-    queue_id, next_id, last_id = pending
+    id_, queue_id, next_id, runs = pending
+    numbers = array("q", runs)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        end = connection.execute(SQL["reclaim_end"], (next_id, last_id, RECLAIM_ROWS)).fetchone()[0]
-        if end is None:
-            connection.execute(SQL["drop_reclaim"], (queue_id,))
+        left = RECLAIM_ROWS
+        at = bisect_left(numbers[1::2], next_id) * 2
+        while left > 0 and at < len(numbers):
+            low, high = max(numbers[at], next_id), numbers[at + 1]
+            end = connection.execute(SQL["reclaim_end"], (low, high, left)).fetchone()[0]
+            if end is None:
+                at += 2
+                left -= 1
+            else:
+                connection.execute(SQL["reclaim_messages"], (low, end, queue_id))
+                left -= end - low + 1
+                next_id = end + 1
+        if at >= len(numbers):
+            connection.execute(SQL["drop_reclaim"], (id_,))
         else:
-            connection.execute(SQL["reclaim_messages"], (next_id, end, queue_id))
-            connection.execute(SQL["put_reclaim"], (end + 1, queue_id))
+            connection.execute(SQL["put_reclaim"], (max(next_id, numbers[at]), id_))
         connection.execute("COMMIT")
     except sqlite3.Error:
         if connection.in_transaction:

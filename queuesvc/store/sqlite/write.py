@@ -1,6 +1,7 @@
 """One batch, one transaction, one fsync. Runs on the writer's thread."""
 
 import sqlite3
+from array import array
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -68,10 +69,18 @@ def _write_all(connection: sqlite3.Connection, batch: Batch) -> dict[int, Conten
     contents = read_contents(connection, batch.wanted)
     if effects.deletes:
         connection.executemany(SQL["delete_message"], zip(effects.deletes, strict=True))
+    for purged in effects.purges:
+        connection.execute(SQL["add_reclaim"], (purged.queue_id, purged.runs.tobytes()))
     if effects.leases:
         connection.executemany(SQL["put_lease"], map(rows.lease_row, effects.leases.values()))
     if effects.leases_ended:
         connection.executemany(SQL["drop_lease"], zip(effects.leases_ended, strict=True))
+    if effects.records:
+        connection.executemany(SQL["put_record"], effects.records)
+    if effects.records_ended:
+        connection.executemany(SQL["drop_record"], effects.records_ended)
+    if effects.scopes_ended:
+        connection.executemany(SQL["drop_records"], effects.scopes_ended)
     connection.executemany(SQL["put_totals"], batch.totals)
     connection.execute(SQL["put_meta"], (numbers.message, numbers.lease, numbers.queue, numbers.binding, batch.now))
     return contents
@@ -87,20 +96,21 @@ def _write_topology(connection: sqlite3.Connection, change: Topology, last_messa
             connection.execute(SQL["put_queue"], (id_, name, rows.settings_text(settings)))
         case QueueDropped(id_):
             connection.execute(SQL["drop_queue"], (id_,))
-            connection.execute(SQL["add_reclaim"], (id_, last_message))
+            connection.execute(SQL["add_reclaim"], (id_, array("q", (0, last_message)).tobytes()))
         case BindingPut(binding):
             connection.execute(SQL["put_binding"], rows.binding_row(binding))
         case BindingDropped(id_):
             connection.execute(SQL["drop_binding"], (id_,))
 
 
-def read_contents(connection: sqlite3.Connection, numbers: Iterable[int]) -> dict[int, Content]:
-    """The contents of messages by their numbers."""
+def read_contents(connection: sqlite3.Connection, numbers: Iterable[int], bodies: bool = True) -> dict[int, Content]:
+    """The contents of messages by their numbers; those that are not there are left out."""
     wanted = list(numbers)
     if not wanted:
         return {}
     if len(wanted) == 1:
         found = connection.execute(SQL["get_content"], wanted).fetchall()
     else:
-        found = connection.execute(SQL["get_contents"], (orjson.dumps(wanted).decode(),)).fetchall()
+        statement = SQL["get_contents"] if bodies else SQL["get_heads"]
+        found = connection.execute(statement, (orjson.dumps(wanted).decode(),)).fetchall()
     return {row[0]: rows.read_content(row) for row in found}
