@@ -21,7 +21,6 @@ EXCHANGES = ["direct-1", "fanout-1", "fanout-2", "headers-1", "headers-2", "topi
 KEYS = ["", "a", "b", "a.b", "a.a", "a.b.c", "b.a.a.b", ".", "a..b", "ä.b"]
 PATTERNS = [*KEYS, "*", "#", "*.*", "a.*", "a.#", "#.b", "#.#", "*.#.b", "#.a.#", "a.*.#", "##", "a*"]
 VALUES: list[HeaderValue] = ["1", 1, 1.0, 1.5, True, False, "true", "ä", "", 0, -3]
-BOUND_VALUES: list[HeaderValue] = ["1", 1, 1.5, "true", "ä", "", -3]  # M6
 PROPERTIES = ['"content_type":"text/plain","headers":{},"priority":0', '"group":"ä€😀\\u0000\\""', '"reply_to":null']
 SIZES = [0, 0, 0, 1, 100, 1023, 1024, 1025, 5000]
 LEASES_MS = [100, 1000, 5000, 30_000, 43_200_000]
@@ -79,8 +78,6 @@ class Histories:
     def batch(self) -> Batch:
         """Commands, receives and the passing of time, together in one `apply`."""
         commands = tuple(self.command() for _ in range(self.pick([0, 1, 1, 1, 2, 3, 5])))
-        deleted = {command.name for command in commands if isinstance(command, c.DeleteQueue)}  # M4
-        commands = tuple(x for x in commands if not (isinstance(x, c.PutQueue) and x.name in deleted))
         receives = tuple(self.receive() for _ in range(self.pick([0, 0, 1, 1, 2])))
         waits = tuple(self.one_in(3) for _ in receives)
         to_due = self.one_in(6)
@@ -102,12 +99,12 @@ class Histories:
             (13, self.nack),
             (8, lambda: c.Extend(self.settled_queue(), self.receipts(), self.pick(LEASES_MS))),
             (3, lambda: c.Undeliver("", self.number(0, 4))),
-            (6, lambda: c.PutQueue(self.pick(QUEUES), self.settings())),
+            (7, self.put_queue),
             (5, lambda: c.PatchQueue(self.queue(), self.changes())),
-            (2, lambda: c.DeleteQueue(self.queue(), self.one_in(2))),
+            (1, lambda: c.DeleteQueue(self.queue(), self.one_in(2))),
             (6, self.put_exchange),
             (1, lambda: c.DeleteExchange(self.exchange())),
-            (9, self.bind),
+            (12, self.bind),
             (2, lambda: c.Unbind(self.number(0, 20))),
             (1, c.Tick),
         ]
@@ -129,6 +126,14 @@ class Histories:
         return self.pick(known if known and not self.one_in(20) else EXCHANGES)
 
     # --- topology ---
+
+    def put_queue(self) -> c.PutQueue:
+        missing = [name for name in QUEUES if name not in self.model.queues]
+        if missing or self.one_in(2):
+            return c.PutQueue(self.pick(missing or QUEUES), self.settings())
+        name = self.queue()
+        there = self.model.queues.get(name)
+        return c.PutQueue(name, there.settings if there else QueueSettings())
 
     def settings(self) -> QueueSettings:
         if self.one_in(3):
@@ -156,12 +161,11 @@ class Histories:
         source = self.exchange()
         queue, exchange = (None, self.exchange()) if self.one_in(3) else (self.queue(), None)
         if source.startswith("headers") != self.one_in(40):  # seldom what does not fit
-            return c.Bind(source, queue, exchange, match=self.pick(["all", "any"]), headers=self.headers(BOUND_VALUES))
-        patterns = PATTERNS[1:] if source.startswith("headers") else PATTERNS  # M5
-        return c.Bind(source, queue, exchange, routing_key=self.pick(patterns))
+            return c.Bind(source, queue, exchange, match=self.pick(["all", "any"]), headers=self.headers())
+        return c.Bind(source, queue, exchange, routing_key=self.pick(PATTERNS))
 
-    def headers(self, values: list[HeaderValue] = VALUES) -> dict[str, HeaderValue]:
-        return {name: self.pick(values) for name in ("x", "y", "z") if self.one_in(2)}
+    def headers(self) -> dict[str, HeaderValue]:
+        return {name: self.pick(VALUES) for name in ("x", "y", "z") if self.one_in(2)}
 
     # --- messages ---
 
@@ -169,7 +173,7 @@ class Histories:
         batch = self.one_in(3)
         envelopes = tuple(self.envelope() for _ in range(self.number(1, 4) if batch else 1))
         if self.one_in(3):
-            queue = self.queue()  # whose name is the routing key, as the edge sets it
+            queue = self.queue()  # whose name is the routing key: the caller sets it
             return c.Publish(tuple(e._replace(routing_key=queue) for e in envelopes), queue=queue, batch=batch)
         return c.Publish(envelopes, exchange=self.exchange(), batch=batch)
 
@@ -179,8 +183,8 @@ class Histories:
         return Envelope(
             body,
             self.pick(PROPERTIES),
-            self.pick(KEYS),
-            self.headers(),
+            self.pick([*KEYS, *(binding.routing_key for binding in self.model.bindings)]),
+            self.pick([self.headers(), *(binding.headers for binding in self.model.bindings if binding.headers)]),
             priority=self.pick([0, 0, 0, 1, 2, 3, 255]),
             delay_ms=self.pick([None, None, None, 0, 1, 1000, 3_600_000]),
             mandatory=self.one_in(10),

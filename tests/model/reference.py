@@ -37,7 +37,7 @@ from queuesvc.domain.replies import (
     Settled,
 )
 from queuesvc.store.interface import Applied, Waiting
-from tests.model.routes import route
+from tests.model.routes import header_text, route
 
 RECEIPT = re.compile(r"lease([0-9]+)\.(0|[1-9a-f][0-9a-f]*)")
 
@@ -259,7 +259,7 @@ class Model:
         if by_headers:
             route_of = replace(route_of, match=command.match or "all", headers=command.headers or {})
         for binding in self.bindings:
-            if repr(replace(binding, id=0)) == repr(route_of):  # by text: True and 1 are different values
+            if as_compared(binding) == as_compared(route_of):
                 return Declared(binding, False)
         self.last_binding += 1
         self.bindings.append(replace(route_of, id=self.last_binding))
@@ -369,6 +369,12 @@ class Model:
             return page(((b.id, b) for b in self.bindings if b.source == query.exchange), query.after, query.limit)
         self._queue(str(query.queue))
         return page(((b.id, b) for b in self.bindings if b.queue == query.queue), query.after, query.limit)
+
+
+def as_compared(binding: Binding) -> list[object]:
+    """All that makes a binding what it is: headers as the texts they are compared by, so that true is not 1."""
+    texts = {name: header_text(value) for name, value in (binding.headers or {}).items()}
+    return [binding.source, binding.queue, binding.exchange, binding.routing_key, binding.match, texts]
 
 
 def refuse_difference(there: Exchange | QueueSettings, wanted: Exchange | QueueSettings) -> None:

@@ -48,8 +48,8 @@ def route(
     """The queues reached, by name, and the bindings that matched, by id.
 
     An exchange none of whose bindings match passes the message on to its
-    alternate; where no queue was reached at all, the alternate of the exchange
-    published to gets it. Each exchange is visited once, a missing one reaches nothing.
+    alternate. Where no queue was reached at all, it is as if it had been published to the
+    alternate. Each exchange is visited once, a missing one reaches nothing.
     """
     of = {name: [b for b in bindings if b.source == name] for name in exchanges}
     visited: set[str] = set()
@@ -70,7 +70,7 @@ def route(
         if not hits:
             visit(exchange.alternate_exchange)
 
-    visit(start)
-    if not queues:
-        visit(exchanges[start].alternate_exchange)
+    while start in exchanges and start not in visited and not queues:
+        visit(start)
+        start = exchanges[start].alternate_exchange or ""
     return sorted(queues), sorted(matched, key=lambda binding: binding.id)

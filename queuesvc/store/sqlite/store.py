@@ -1,5 +1,6 @@
 """The SQLite store: the machine in memory is the truth while it runs, the file is what it is built from."""
 
+import asyncio
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
@@ -83,7 +84,13 @@ class SqliteStore:
             raise
 
     async def _open(self) -> Opened:
-        self._writer = await aiosqlite.Connection(lambda: _connect(self._path), iter_chunk_size=64)
+        writer = aiosqlite.Connection(lambda: _connect(self._path), iter_chunk_size=64)
+        try:
+            self._writer = await writer
+        except BaseException:
+            # The driver's thread tells the loop of its own end: the loop must be there until then.
+            await asyncio.to_thread(writer._thread.join)
+            raise
         # The machine looks contents up in the middle of a batch, which must not wait for the writer.
         self._reader = sqlite3.connect(
             f"file:{self._path}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_SECONDS
