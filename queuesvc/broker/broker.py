@@ -1,6 +1,7 @@
 """The running broker: its verbs over one store."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from queuesvc.broker.clock import Clock
@@ -8,9 +9,12 @@ from queuesvc.broker.committer import Answer, Committer, unavailable
 from queuesvc.broker.meter import Meter
 from queuesvc.broker.waiters import Waiter, Waiters
 from queuesvc.domain import commands as c
+from queuesvc.domain.errors import Refused
 from queuesvc.domain.ids import Ids
 from queuesvc.domain.replies import Received
 from queuesvc.store.interface import Store
+
+log = logging.getLogger(__name__)
 
 
 class Broker:
@@ -38,7 +42,11 @@ class Broker:
         self.ids = Ids(opened.tag)
         self._committer.start()
         self.accepting = True
-        await self.submit(c.Tick())
+        try:
+            await self.submit(c.Tick())
+        except Refused as refusal:
+            # Reads and acks may work all the same, and `/readyz` tells.
+            log.error("the store can be read but not written to: %s", refusal.detail)
 
     def now(self) -> int:
         """Broker time, in milliseconds since 1970 UTC."""
@@ -87,11 +95,11 @@ class Broker:
         if self._waiters.leave(waiter) or waiter.answer.cancelled():
             return  # not served, or the committer will see that nobody wants the answer
         if waiter.answer.exception() is None and waiter.answer.result().lease:
-            self._committer.put(c.Undeliver(waiter.receive.queue, waiter.answer.result().lease))
+            self._committer.undeliver(waiter.receive.queue, waiter.answer.result().lease)
 
     async def undeliver(self, queue: str, lease: int) -> None:
         """The answer with this lease could not be written: its messages are ready again, uncounted."""
-        await self._committer.put(c.Undeliver(queue, lease))
+        await self._committer.undeliver(queue, lease)
 
     def shut_down(self) -> None:
         """Begin to end: no publishes any more, and every waiting receive ends empty."""
