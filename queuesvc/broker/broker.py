@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,12 +12,14 @@ from queuesvc.broker.committer import Answer, Committer, unavailable
 from queuesvc.broker.meter import Meter
 from queuesvc.broker.waiters import Waiter, Waiters
 from queuesvc.domain import commands as c
-from queuesvc.domain.errors import Code
+from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.ids import Ids
 from queuesvc.domain.limits import REPLY_PREFIX
 from queuesvc.domain.model import Content
 from queuesvc.domain.replies import Published, Received, Redriven
 from queuesvc.store.interface import Store
+
+log = logging.getLogger(__name__)
 
 
 class Broker:
@@ -44,7 +47,11 @@ class Broker:
         self.ids = Ids(opened.tag)
         self._committer.start()
         self.accepting = True
-        await self.submit(c.Tick())
+        try:
+            await self.submit(c.Tick())
+        except Refused as refusal:
+            # Reads and acks may work all the same, and `/readyz` tells.
+            log.error("the store can be read but not written to: %s", refusal.detail)
 
     def now(self) -> int:
         """Broker time, in milliseconds since 1970 UTC."""
@@ -93,7 +100,7 @@ class Broker:
         if self._waiters.leave(waiter) or waiter.answer.cancelled():
             return  # not served, or the committer will see that nobody wants the answer
         if waiter.answer.exception() is None and waiter.answer.result().lease:
-            self._committer.put(c.Undeliver(waiter.receive.queue, waiter.answer.result().lease))
+            self._committer.undeliver(waiter.receive.queue, waiter.answer.result().lease)
 
     def reply_address(self) -> str:
         """A new address for a reply, which nobody can guess."""
@@ -131,7 +138,7 @@ class Broker:
 
     async def undeliver(self, queue: str, lease: int) -> None:
         """The answer with this lease could not be written: its messages are ready again, uncounted."""
-        await self._committer.put(c.Undeliver(queue, lease))
+        await self._committer.undeliver(queue, lease)
 
     def shut_down(self) -> None:
         """Begin to end: no publishes any more, and every waiting receive ends empty."""

@@ -16,7 +16,7 @@ from queuesvc.broker.meter import Meter
 from queuesvc.broker.waiters import Waiter, Waiters
 from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Code, Refused
-from queuesvc.domain.replies import Published, Received, Reply, Settled
+from queuesvc.domain.replies import Published, Received, Reply, Settled, Transacted
 from queuesvc.store.interface import Applied, Store, StoreBroken, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -30,9 +30,14 @@ BACKLOG_BYTES = 128 * 1024 * 1024
 IDLE_SECONDS = 0.25
 STEP_SECONDS = 0.02
 LOOK_SECONDS = 5.0
+# After a batch that could not be stored, how long what time does waits for the next.
+RETRY_SECONDS = 1.0
 
 Answer = asyncio.Future[Reply]
+Item = tuple[c.Command, Answer]
 NOTHING = Received()
+# What needs room on the disk for more than the record of what it takes away.
+GROWING = (c.Publish, c.Transaction)
 
 
 def unavailable(why: str) -> Refused:
@@ -42,9 +47,18 @@ def unavailable(why: str) -> Refused:
 
 def _weight(command: c.Command | c.Query) -> int:
     """About how many bytes a command keeps in memory while it waits."""
+    if isinstance(command, c.Transaction):
+        return sum(map(_weight, (*command.acks, *command.nacks, *command.publishes)), 200)
     if isinstance(command, c.Publish):
         return sum(len(envelope.body) + len(envelope.properties) + 200 for envelope in command.envelopes)
+    if isinstance(command, c.Ack | c.Nack | c.Extend):
+        return 200 + 100 * len(command.receipts)
     return 200
+
+
+def _stored(published: Published) -> int:
+    """How many messages were published now, and not before."""
+    return 0 if published.duplicate else sum(not result.original_at for result in published.results)
 
 
 class Committer:
@@ -61,6 +75,7 @@ class Committer:
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0
+        self._retry_at = 0.0
         self._wrote_at = time.monotonic()
         self._upkeep_at = self._wrote_at
         self._upkeep_left = True
@@ -85,10 +100,20 @@ class Committer:
 
     def put(self, command: c.Command | c.Query) -> Answer:
         """To the end of the line. Raises `unavailable` where it is too long or the store broke."""
-        self._check_open()
         weight = _weight(command)
         if len(self._line) >= BACKLOG_COMMANDS or self._line_bytes + weight > BACKLOG_BYTES:
             raise unavailable("too much is waiting to be written")
+        return self._append(command, weight)
+
+    def undeliver(self, queue: str, lease: int) -> Answer:
+        """Take back a lease that reached nobody. No line is too long for it: there are no more of them than leases."""
+        answer = self._append(c.Undeliver(queue, lease), 0)
+        # Often nobody awaits it, and then a failure is nothing new: the lease runs out in its time.
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return answer
+
+    def _append(self, command: c.Command | c.Query, weight: int) -> Answer:
+        self._check_open()
         answer: Answer = asyncio.get_running_loop().create_future()
         self._line.append((command, answer, weight))
         self._line_bytes += weight
@@ -107,8 +132,8 @@ class Committer:
         if self.broken.is_set():
             raise unavailable("the store is broken: the broker must be started again")
 
-    def _take(self) -> tuple[list[tuple[c.Command, Answer]], list[tuple[c.Query, Answer]]]:
-        commands: list[tuple[c.Command, Answer]] = []
+    def _take(self) -> tuple[list[Item], list[tuple[c.Query, Answer]]]:
+        commands: list[Item] = []
         queries: list[tuple[c.Query, Answer]] = []
         weight = 0
         while self._line and len(commands) < BATCH_COMMANDS and weight < BATCH_BYTES:
@@ -124,13 +149,18 @@ class Committer:
     # --- the work -------------------------------------------------------------------
 
     async def _run(self) -> None:
-        while not self.broken.is_set() and not (self._closing and not self._line):
-            await self._sleep()
-            # One turn of the loop: who was answered by the last batch gets its next command into this one.
-            await asyncio.sleep(0)
-            await self._turn()
-            await self._upkeep()
-            self._set_timer()
+        try:
+            while not self.broken.is_set() and not (self._closing and not self._line):
+                await self._sleep()
+                # One turn of the loop: who was answered by the last batch gets its next command into this one.
+                await asyncio.sleep(0)
+                await self._turn()
+                await self._upkeep()
+                self._set_timer()
+        except Exception:
+            # A broker that commits nothing must not live on.
+            log.critical("the committer failed unexpectedly", exc_info=True)
+            self._break([])
 
     async def _sleep(self) -> None:
         if not self._wake.is_set() and not self._closing:
@@ -143,15 +173,10 @@ class Committer:
     async def _turn(self) -> None:
         commands, queries = self._take()
         impatient, self._impatient = self._impatient, []
-        began = time.perf_counter()
         try:
-            applied = await self._store.apply([command for command, _ in commands], self._now(), self._waiters)
-        except Exception as error:
-            self._fail(error, commands)
-        else:
-            self._resolve(commands, applied)
-            if applied.wrote:
-                self._count(len(commands), time.perf_counter() - began)
+            await self._commit(commands)
+        except StoreUnavailable as error:
+            await self._commit_without_publishes(commands, error)
         for waiter in impatient:
             self.send_away(waiter)
         for query, answer in queries:
@@ -159,7 +184,67 @@ class Committer:
         if self._line:
             self._wake.set()
 
-    def _resolve(self, commands: list[tuple[c.Command, Answer]], applied: Applied) -> None:
+    async def _commit(self, commands: list[Item]) -> None:
+        """One batch. Raises `StoreUnavailable`; what else goes wrong is answered here."""
+        began = time.perf_counter()
+        try:
+            applied = await self._store.apply([command for command, _ in commands], self._now(), self._waiters)
+        except StoreUnavailable:
+            self._meter.commit_failures += 1
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wake.set)
+            raise
+        except StoreBroken as error:
+            log.critical("the store broke in a commit; whether it was stored is unknown: %s", error)
+            self._meter.commit_failures += 1
+            self._break(commands)
+        except Exception as error:
+            log.exception("a batch failed unexpectedly")
+            self._meter.commit_failures += 1
+            self._refuse(commands, error)
+        else:
+            self._resolve(commands, applied)
+            if applied.wrote:
+                self._count(len(commands), time.perf_counter() - began)
+
+    async def _commit_without_publishes(self, commands: list[Item], error: StoreUnavailable) -> None:
+        """A full disk must not keep anybody from emptying it: what takes no room is tried once more by itself."""
+        log.error("the store can't be written to: %s", error)
+        refusal = unavailable(f"the store can't be written to: {error}")
+        others: list[Item] = [(command, answer) for command, answer in commands if not isinstance(command, GROWING)]
+        if len(others) == len(commands):
+            self._refuse(commands, refusal)
+            return
+        for command, answer in commands:
+            if isinstance(command, GROWING) and not answer.done():
+                answer.set_exception(refusal)
+        self._waiters.put_back()
+        self._waiters.renew()
+        try:
+            await self._commit(others)
+        except StoreUnavailable:
+            self._refuse(others, refusal)
+
+    def _refuse(self, commands: list[Item], refusal: Exception) -> None:
+        """Nothing of this batch happened: say so to all who are in it. Who only waits is tried again."""
+        self._waiters.renew()
+        answers = [answer for _, answer in commands] + [waiter.answer for waiter in self._waiters.take_taken()]
+        for answer in answers:
+            if not answer.done():
+                answer.set_exception(refusal)
+
+    def _break(self, commands: list[Item]) -> None:
+        """Nothing can be written any more: say so to everyone."""
+        self.broken.set()
+        refusal = unavailable("the store is broken: the broker must be started again")
+        self._refuse(commands, refusal)
+        answers = [answer for _, answer, _ in self._line] + [waiter.answer for waiter in self._waiters.everyone()]
+        self._line.clear()
+        for answer in answers:
+            if not answer.done():
+                answer.set_exception(refusal)
+
+    def _resolve(self, commands: list[Item], applied: Applied) -> None:
         for (command, answer), reply in zip(commands, applied.replies, strict=True):
             self._meter_reply(command, reply)
             if answer.done():
@@ -184,11 +269,16 @@ class Committer:
             answer.set_result(received)
         elif received.lease:
             # Whoever asked went away during the commit.
-            self.put(c.Undeliver(receive.queue, received.lease))
+            self.undeliver(receive.queue, received.lease)
 
     def _meter_reply(self, command: c.Command, reply: Reply) -> None:
         if isinstance(reply, Published):
-            self._meter.published += len(reply.results)
+            self._meter.published += _stored(reply)
+        elif isinstance(reply, Transacted):
+            self._meter.published += _stored(reply.published)
+            if not reply.published.duplicate:
+                self._meter.acked += reply.acked
+                self._meter.nacked += reply.nacked
         elif isinstance(reply, Settled):
             if isinstance(command, c.Ack):
                 self._meter.acked += reply.count
@@ -203,27 +293,6 @@ class Committer:
         if not self._upkeep_left:
             self._upkeep_left = True
             self._upkeep_at = self._wrote_at + IDLE_SECONDS
-
-    def _fail(self, error: Exception, commands: list[tuple[c.Command, Answer]]) -> None:
-        """Nothing of this batch happened, or nobody knows: say so to all who are in it."""
-        self._meter.commit_failures += 1
-        refusal: Exception = error
-        if isinstance(error, StoreUnavailable):
-            log.error("the store can't be written to: %s", error)
-            refusal = unavailable(f"the store can't be written to: {error}")
-        elif isinstance(error, StoreBroken):
-            log.critical("the store broke in a commit; whether it was stored is unknown: %s", error)
-            refusal = unavailable("the store broke: the broker must be started again")
-            self.broken.set()
-        else:
-            log.error("a batch failed unexpectedly", exc_info=error)
-        answers = [answer for _, answer in commands] + [waiter.answer for waiter in self._waiters.take_taken()]
-        if self.broken.is_set():
-            answers += [answer for _, answer, _ in self._line]
-            answers += [waiter.answer for waiter in self._waiters.everyone()]
-        for answer in answers:
-            if not answer.done():
-                answer.set_exception(refusal)
 
     async def _answer(self, query: c.Query, answer: Answer) -> None:
         if answer.done():
@@ -249,7 +318,9 @@ class Committer:
                 return
             self._timer.cancel()
         self._timer_due = due
-        self._timer = asyncio.get_running_loop().call_later(max(0, due - self._now()) / 1000, self._due)
+        # What is due cannot be done while the store can't be written to: not before it is time to try again.
+        delay = max(0.0, (due - self._now()) / 1000, self._retry_at - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._due)
 
     def _due(self) -> None:
         self._timer = None

@@ -85,6 +85,20 @@ class Waiters:
         self._by_receive.clear()
         return taken
 
+    def put_back(self) -> None:
+        """Those taken by a batch that failed are first in line again, as they were."""
+        for waiter in reversed(self.take_taken()):
+            queue = waiter.receive.queue
+            waiter.taken = False
+            self._lines.setdefault(queue, deque()).appendleft(waiter)
+            self._counts[queue] = self._counts.get(queue, 0) + 1
+            if waiter.answer.done():  # gone in the meantime
+                self.leave(waiter)
+
+    def renew(self) -> None:
+        """Everyone who waits is to be tried by the next batch."""
+        self._new = dict.fromkeys(self._lines)
+
     def count(self, queue: str) -> int:
         """How many wait at a queue."""
         return self._counts.get(queue, 0)

@@ -18,6 +18,7 @@ from queuesvc.domain.waiting import Waiting
 
 DUE_AT_ONCE = 1000
 DUE_BYTES_AT_ONCE = 8 * 1024 * 1024
+SERVED_BYTES_AT_ONCE = 64 * 1024 * 1024
 FREED_AT_ONCE = 5000
 
 
@@ -70,6 +71,8 @@ class Machine:
     def __init__(self, receipts: Receipts, ids: Ids, contents: Contents, limits: Limits | None = None) -> None:
         self.state = State(receipts, ids, contents, limits or Limits())
         self._started = False
+        # Queues at which the last batch handed out all that one batch may: the next goes on.
+        self._unserved: dict[str, None] = {}
 
     @property
     def effects(self) -> Effects:
@@ -141,15 +144,25 @@ class Machine:
 
     def _serve(self, waiting: Waiting, served: list[tuple[c.Receive, Outcome]]) -> None:
         """Hand what is ready to those who wait for it, first come, first served."""
+        state = self.state
         came = waiting.new()
-        for name in dict.fromkeys((*self.state.gained, *came)):
-            queue = self.state.queues.get(name)
+        names = dict.fromkeys((*self._unserved, *state.gained, *came))
+        self._unserved = {}
+        room = SERVED_BYTES_AT_ONCE
+        for name in names:
+            queue = state.queues.get(name)
             if queue is not None and name in came:
-                self.state.used(queue)
-            while (queue is None or delivery.can_receive(queue, self.state.now)) and (
-                receive := waiting.take(name)
-            ) is not None:
+                state.used(queue)
+            while queue is None or delivery.can_receive(queue, state.now):
+                if room <= 0:
+                    self._unserved[name] = None
+                    break
+                receive = waiting.take(name)
+                if receive is None:
+                    break
+                before = 0 if queue is None else queue.open_bytes
                 served.append((receive, self._one(receive)))
+                room -= before - (0 if queue is None else queue.open_bytes)
 
     def ask(self, query: c.Query, now: int, waiting: Waiting) -> Reply:
         """Answer a question. Raises `Refused`."""
@@ -158,6 +171,8 @@ class Machine:
 
     def next_due(self) -> int | None:
         """The earliest moment at which something is due."""
+        if self._unserved:
+            return self.state.now
         return self.state.timers.next_due()
 
     def tidy(self) -> bool:

@@ -1,5 +1,6 @@
 """One broker a data file: an advisory lock beside it, let go by the kernel when the process ends."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -26,9 +27,11 @@ class FileLock:
                 f"another broker (process {owner or 'unknown'}) is running on {self._path.parent}: "
                 "stop it first, or choose another --data"
             ) from None
-        os.truncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         self._file = file
+        # Only to tell the next one who has it: not worth failing for on a full disk.
+        with contextlib.suppress(OSError):
+            os.truncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let go. The file stays: removing it would let two brokers in."""

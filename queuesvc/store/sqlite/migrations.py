@@ -46,10 +46,13 @@ def known() -> list[Migration]:
     return sorted(found)
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the store to the newest version. Raises `StoreRefused` where that can't be done."""
+def check(connection: sqlite3.Connection) -> int:
+    """The version of the store, from 0 for an empty file. Raises `StoreRefused` for what is not ours to open.
+
+    Changes nothing, so that another program's database stays as it is.
+    """
     application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if application != APPLICATION_ID and (application or version or tables):
         raise StoreRefused("the file is a database of another program, not a queuesvc store")
@@ -59,7 +62,12 @@ def migrate(connection: sqlite3.Connection) -> None:
             f"the store is of version {version}, newer than this program's {len(migrations)}: use a newer queuesvc"
         )
     _check_applied(connection, migrations[:version])
-    for migration in migrations[version:]:
+    return version
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a store that was checked to the newest version."""
+    for migration in known()[check(connection) :]:
         _apply(connection, migration)
 
 

@@ -23,7 +23,7 @@ from queuesvc.domain.replies import Received, Reply
 from queuesvc.store.interface import Applied, Opened, StoreBroken, StoreRefused, Waiting
 from queuesvc.store.sqlite import rows, upkeep
 from queuesvc.store.sqlite.lock import FileLock
-from queuesvc.store.sqlite.migrations import migrate
+from queuesvc.store.sqlite.migrations import check, migrate
 from queuesvc.store.sqlite.statements import SQL
 from queuesvc.store.sqlite.write import Batch, read_contents, write
 
@@ -40,6 +40,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     """Open the one connection that writes. Runs on the writer's thread, as all that uses it does."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
     try:
+        check(connection)
         if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
@@ -76,9 +77,10 @@ class SqliteStore:
             raise StoreRefused(f"can't use the folder {self._folder}: {error.strerror or error}") from error
         try:
             return await self._open()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
+            # The latter where a row does not hold what this program writes.
             await self.close()
-            raise StoreRefused(f"can't open the store {self._path}: {error}") from error
+            raise StoreRefused(f"can't open the store {self._path}: {error!r}") from error
         except BaseException:
             await self.close()
             raise
@@ -103,6 +105,12 @@ class SqliteStore:
         machine, self._latest_at, tag = await self._on_writer(self._build)
         self._machine = machine
         return tag
+
+    async def _load_again(self) -> None:
+        try:
+            await self._load()
+        except Exception as error:
+            raise StoreBroken(f"the store can't be read: {error}") from error
 
     def _build(self, connection: sqlite3.Connection) -> tuple[Machine, int, int]:
         meta = connection.execute(SQL["get_meta"]).fetchone()
@@ -162,7 +170,7 @@ class SqliteStore:
             raise
         except Exception:
             # Memory must not stay ahead of the disk.
-            await self._load()
+            await self._load_again()
             raise
         return Applied(
             [_filled(outcome, contents) for outcome in outcomes],

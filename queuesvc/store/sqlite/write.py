@@ -43,15 +43,26 @@ def write(connection: sqlite3.Connection, batch: Batch) -> dict[int, Content]:
     try:
         connection.execute("BEGIN IMMEDIATE")
         contents = _write_all(connection, batch)
-    except sqlite3.Error as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise StoreUnavailable(str(error)) from error
+    except BaseException as error:
+        _roll_back(connection)
+        if isinstance(error, sqlite3.Error):
+            raise StoreUnavailable(str(error)) from error
+        raise
     try:
         connection.execute("COMMIT")
     except sqlite3.Error as error:
-        raise StoreBroken(str(error)) from error
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise StoreBroken(str(error)) from error
+        # No room for the log's frames: the last of them, which makes it a commit, was not written.
+        # (That an fsync fails for want of room is another code.)
+        _roll_back(connection)
+        raise StoreUnavailable(str(error)) from error
     return contents
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def _write_all(connection: sqlite3.Connection, batch: Batch) -> dict[int, Content]:
