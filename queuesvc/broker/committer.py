@@ -48,7 +48,7 @@ def unavailable(why: str) -> Refused:
 def _weight(command: c.Command | c.Query) -> int:
     """About how many bytes a command keeps in memory while it waits."""
     if isinstance(command, c.Transaction):
-        return sum(map(_weight, (*command.acks, *command.nacks, *command.publishes)), 200)
+        return 200 + sum(_weight(part) for part in (*command.acks, *command.nacks, *command.publishes))
     if isinstance(command, c.Publish):
         return sum(len(envelope.body) + len(envelope.properties) + 200 for envelope in command.envelopes)
     if isinstance(command, c.Ack | c.Nack | c.Extend):

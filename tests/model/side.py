@@ -49,6 +49,10 @@ class Line:
         line = self.waiting.get(queue)
         return line.popleft() if line else None
 
+    def asks(self, address: str) -> bool:
+        """Nobody asks for replies here."""
+        return False
+
     def count(self, queue: str) -> int:
         return len(self.waiting.get(queue, ()))
 
