@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from queuesvc.domain import commands as c
 from queuesvc.domain.model import Envelope, Exchange, ExchangeType, HeaderValue, QueueSettings
 from tests.model.lockstep import Lockstep
-from tests.model.steps import Ask, Batch, Leave, Maintain, Pick, Reopen, Step
+from tests.model.steps import Ask, Batch, Failing, Leave, Maintain, Pick, Reopen, Step
 
 T = TypeVar("T")
 
@@ -73,7 +73,9 @@ class Histories:
             return Ask(self.query())
         if kind <= 95:
             return Maintain()
-        return Leave(self.number(0, 9)) if kind <= 97 else Reopen(kill=self.one_in(2))
+        if kind <= 97:
+            return Leave(self.number(0, 9))
+        return Failing(self.batch()) if self.one_in(3) else Reopen(kill=self.one_in(2))
 
     def batch(self) -> Batch:
         """Commands, receives and the passing of time, together in one `apply`."""

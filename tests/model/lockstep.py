@@ -9,9 +9,10 @@ from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Refused
 from queuesvc.domain.model import Binding, QueueStats
 from queuesvc.domain.replies import Declared, Page, Received
+from queuesvc.store.interface import StoreUnavailable
 from tests.model.reference import Model
 from tests.model.side import Difference, Line, Open, Side, difference, plain
-from tests.model.steps import Ask, Batch, Leave, Receipt, Reopen, Settling, Step
+from tests.model.steps import Ask, Batch, Failing, Leave, Receipt, Reopen, Settling, Step
 
 START = 1_764_000_000_000
 T = TypeVar("T")
@@ -54,6 +55,8 @@ class Lockstep:
                 if side.durable:
                     await side.reopen(step.kill)
                     await side.store.apply([], self.now, side.line)  # a broker does at once what fell due
+        elif isinstance(step, Failing):
+            await self._fail(step.batch)
         else:
             for side in self.sides:
                 await side.store.maintain()
@@ -126,6 +129,24 @@ class Lockstep:
         for receive, waits in zip(receives, step.waits, strict=True):
             if not waits:
                 self._leave(receive)
+
+    async def _fail(self, batch: Batch) -> None:
+        resolved = [self._resolve(command) for command in batch.commands]
+        for side in self.sides:
+            if not side.durable:
+                continue
+            line = side.line.copy()
+            for receive in batch.receives:
+                line.join(replace(receive))
+            with side.failing():
+                try:
+                    applied = await side.store.apply([side.command(command) for command in resolved], self.now, line)
+                except StoreUnavailable:
+                    pass
+                else:
+                    if applied.wrote:
+                        raise Difference(f"{side.name}: wrote what could not be written")
+            await side.store.apply([], self.now, side.line)  # what fell due and was not written falls due again
 
     def _served(self, side: Side, got: list[Any], wanted: list[Any]) -> None:
         mine = {id(receive): answer for receive, answer in wanted}

@@ -22,7 +22,7 @@ from tests.model.campaign import OPENERS, invent, replay, shorten
 from tests.model.histories import Histories
 from tests.model.lockstep import Lockstep
 from tests.model.side import Difference, Open
-from tests.model.steps import Ask, Leave, Maintain, Reopen
+from tests.model.steps import Ask, Failing, Leave, Maintain, Reopen
 
 T = TypeVar("T")
 
@@ -66,6 +66,10 @@ class StoresAgainstModel(RuleBasedStateMachine):
     @rule(kill=st.booleans())
     def reopen(self, kill: bool) -> None:
         self.runner.run(self.lockstep.take(Reopen(kill)))
+
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        self.runner.run(self.lockstep.take(Failing(Histories(Drawn(data), self.lockstep).batch())))
 
     @rule(place=st.integers(0, 9))
     def leave(self, place: int) -> None:
