@@ -5,6 +5,9 @@
 tests that only need names of their own: those come from `name`.
 """
 
+import os
+import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,3 +65,27 @@ def name() -> Callable[..., str]:
 def check_log(server: Server) -> None:
     """Nothing that a test does may make the broker trip over itself."""
     assert "Traceback" not in server.log, server.log
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A store that was not closed leaves its thread behind, and Python would wait for that without end."""
+    left = left_threads()
+    if left:
+        print(f"\nthreads left running, so some store was not closed: {left}", file=sys.stderr)
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End with what is left behind, instead of waiting for it; only after everything is told."""
+    if left_threads():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(pytest.ExitCode.TESTS_FAILED)
+
+
+def left_threads() -> list[str]:
+    """The names of threads that keep the process alive, but for the main one and idle ones of a pool."""
+    pools = ("ThreadPoolExecutor", "asyncio_")
+    left = (thread for thread in threading.enumerate() if not thread.daemon and not thread.name.startswith(pools))
+    return [thread.name for thread in left if thread is not threading.main_thread()]

@@ -13,8 +13,8 @@ USAGE_ERROR = 2
 
 _EPILOG = (
     "Every setting can come from a flag, from the environment (QUEUESVC_HOST, QUEUESVC_PORT, ...) or from a TOML file "
-    "(host = ..., port = ..., [limits] ...), in this order. The file is --config, else QUEUESVC_CONFIG, else "
-    "./queuesvc.toml where there is one."
+    "(host = ..., port = ...), in this order. The file is --config, else QUEUESVC_CONFIG, else ./queuesvc.toml where "
+    "there is one. The README lists all settings."
 )
 
 
@@ -24,6 +24,7 @@ def make_cli(serve: Callable[[Settings], int]) -> typer.Typer:
         help="A message broker in one process and one file: exchanges and queues over HTTP.",
         no_args_is_help=True,
         add_completion=False,
+        rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
 

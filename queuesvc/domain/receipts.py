@@ -38,7 +38,7 @@ class Receipts:
     def __init__(self, secret: bytes, epoch: int) -> None:
         self._secret = secret
         self.epoch = epoch
-        self._last: tuple[str, tuple[int, int, int]] = ("", (0, 0, 0))
+        self._last: tuple[str, tuple[int, int, int]] = (".", (0, 0, 0))  # no token yet: none has a dot
 
     def token(self, queue_id: int, lease: int) -> str:
         """The part that all receipts of one receive begin with."""

@@ -58,9 +58,9 @@ def test_behind_a_good_token_only_a_hexadecimal_number_stands(number: str) -> No
 
 
 def canonical(number: str) -> bool:
-    """Whether Python would write this number so."""
+    """Whether Python would write this number so; numbers begin at 1."""
     try:
-        return f"{int(number, 16):x}" == number
+        return int(number, 16) > 0 and f"{int(number, 16):x}" == number
     except ValueError:
         return False
 
@@ -93,6 +93,10 @@ def test_garbled_receipts_are_refused(garble: str) -> None:
     token = receipts.token(7, 8)
     assert receipts.parse(f"{token}.1") == Receipt(1, 7, 8, 1)
     assert receipts.parse(garble.format(token=token, head=token[:-4])) is None
+
+
+def test_an_empty_token_is_refused_by_a_new_store() -> None:
+    assert Receipts(SECRET, 1).parse(".1") is None
 
 
 @pytest.mark.parametrize("garble", ["{token}.0a", "{token}.A", "{token}.\u0661", "{token}.00000000000a"])

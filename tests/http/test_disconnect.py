@@ -143,7 +143,7 @@ def test_leaving_and_publishing_at_the_same_moment(
         for turn in range(300):
             connection = ask(wait_seconds=60, lease_seconds=600)
             wait_for_waiters(shared, queue, 1)
-            publish_and_leave(publisher, queue, turn * 10, partial(half_close, connection))
+            publish_and_leave(publisher, queue, turn * turn // 5, partial(half_close, connection))
             answer = read_answer(connection)
             if answer is not None:
                 written += 1

@@ -1,6 +1,8 @@
 """Publishing one message on the wire (§4)."""
 
+import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 
 import httpx2
@@ -12,12 +14,14 @@ from tests.http.wire import (
     connect,
     make_exchange,
     make_queue,
+    messages_of,
     put,
     read_answer,
     receive,
     receive_one,
     request_bytes,
     stats,
+    wait_for_waiters,
 )
 from tests.support.server import Server
 
@@ -294,3 +298,27 @@ def test_a_published_message_survives_a_crash(server: Server, http: httpx2.Clien
     server.start()
     with httpx2.Client(base_url=server.url) as again:
         assert [message["id"] for message in receive(again, "q", max_messages=100)] == ids
+
+
+def test_a_publish_during_shutdown_is_refused(server: Server, http: httpx2.Client) -> None:
+    make_queue(http, "q")
+    with connect(server.url) as poller, connect(server.url) as publisher:
+        poller.sendall(request_bytes("/v1/queues/q/receive?wait_seconds=60"))
+        wait_for_waiters(http, "q", 1)
+        publisher.sendall(
+            request_bytes("/v1/queues/q/messages", headers={"Content-Length": "4", "Expect": "100-continue"})
+        )
+        assert publisher.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        os.kill(server.pid, signal.SIGTERM)
+        # The waiting receive is answered once the shutdown has begun.
+        assert messages_of(read_answer(poller)) == []
+        publisher.sendall(b"late")
+        refused = read_answer(publisher)
+    assert refused is not None
+    assert refused[0] == 503
+    assert b'"type":"urn:queuesvc:unavailable"' in refused[1]
+    assert b'"retry_after_seconds":1' in refused[1]
+    assert server.wait() == 0
+    server.start()
+    with httpx2.Client(base_url=server.url) as again:
+        assert receive(again, "q") == []

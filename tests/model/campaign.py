@@ -22,12 +22,15 @@ from queuesvc.domain import commands as c
 from queuesvc.store.memory import MemoryStore
 from queuesvc.store.sqlite import SqliteStore
 from tests.model.histories import Histories, Seeded
-from tests.model.lockstep import Lockstep
+from tests.model.lockstep import LIMITS, Lockstep
 from tests.model.side import Difference, Open
 from tests.model.steps import Batch, Settling, Step
 
 STEPS = 150
-OPENERS: dict[str, Open] = {"memory": lambda _: MemoryStore(), "sqlite": SqliteStore}
+OPENERS: dict[str, Open] = {
+    "memory": lambda _: MemoryStore(LIMITS),
+    "sqlite": lambda folder: SqliteStore(folder, LIMITS),
+}
 
 
 async def replay(history: list[Step], openers: dict[str, Open]) -> tuple[int, Exception | None]:

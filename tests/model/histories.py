@@ -10,9 +10,9 @@ from random import Random
 from typing import Any, Protocol, TypeVar
 
 from queuesvc.domain import commands as c
-from queuesvc.domain.model import Envelope, Exchange, ExchangeType, HeaderValue, QueueSettings
+from queuesvc.domain.model import Envelope, Exchange, ExchangeType, HeaderValue, QueueSettings, RetryBackoff
 from tests.model.lockstep import Lockstep
-from tests.model.steps import Ask, Batch, Leave, Maintain, Pick, Reopen, Step
+from tests.model.steps import Ask, Batch, Failing, Leave, Maintain, Pick, Reopen, Step
 
 T = TypeVar("T")
 
@@ -73,7 +73,9 @@ class Histories:
             return Ask(self.query())
         if kind <= 95:
             return Maintain()
-        return Leave(self.number(0, 9)) if kind <= 97 else Reopen(kill=self.one_in(2))
+        if kind <= 97:
+            return Leave(self.number(0, 9))
+        return Failing(self.batch()) if self.one_in(3) else Reopen(kill=self.one_in(2))
 
     def batch(self) -> Batch:
         """Commands, receives and the passing of time, together in one `apply`."""
@@ -144,6 +146,7 @@ class Histories:
         values: dict[str, list[Any]] = {
             "lease_seconds": [0.1, 1, 5, 30],
             "delivery_limit": [None, 1, 2, 3, 20],
+            "retry_backoff": [None, None, RetryBackoff(1, 2, 3, 0), RetryBackoff(0.1, 10, 300, 0)],
             "delay_seconds": [0, 0, 1, 2.5],
             "max_priority": [0, 1, 3, 255],
             "paused": [False, False, False, True],

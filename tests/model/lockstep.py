@@ -7,13 +7,16 @@ from typing import Any, TypeVar
 
 from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Refused
-from queuesvc.domain.model import Binding, QueueStats
+from queuesvc.domain.limits import Limits
+from queuesvc.domain.model import Binding, QueueStats, State
 from queuesvc.domain.replies import Declared, Page, Received
+from queuesvc.store.interface import StoreUnavailable
 from tests.model.reference import Model
 from tests.model.side import Difference, Line, Open, Side, difference, plain
-from tests.model.steps import Ask, Batch, Leave, Receipt, Reopen, Settling, Step
+from tests.model.steps import Ask, Batch, Failing, Leave, Receipt, Reopen, Settling, Step
 
 START = 1_764_000_000_000
+LIMITS = Limits(receive_bytes=6000)  # so that histories meet it
 T = TypeVar("T")
 
 
@@ -21,7 +24,7 @@ class Lockstep:
     """The model and the stores; `take` does one step with all of them and raises `Difference`."""
 
     def __init__(self, openers: dict[str, Open], home: Path) -> None:
-        self.model = Model()
+        self.model = Model(LIMITS.receive_bytes)
         self.line = Line()
         self.sides = [Side(name, opener, home) for name, opener in openers.items()]
         self.now = START
@@ -54,6 +57,8 @@ class Lockstep:
                 if side.durable:
                     await side.reopen(step.kill)
                     await side.store.apply([], self.now, side.line)  # a broker does at once what fell due
+        elif isinstance(step, Failing):
+            await self._fail(step.batch)
         else:
             for side in self.sides:
                 await side.store.maintain()
@@ -66,12 +71,14 @@ class Lockstep:
         names = sorted(self.model.queues)
         running: list[Any] = [c.PatchQueue(name, {"paused": False, "delivery_limit": None}) for name in names]
         await self.take(Batch(tuple(running)))
-        everything = tuple(c.Receive(name, 1000, auto_ack=True) for name in names)
-        await self.take(Batch((), everything, (False,) * len(names), advance=10**9))
+        await self.take(Batch(advance=10**9))
+        while left := [name for name in names if self.model.queues[name].in_state(State.READY)]:
+            everything = tuple(c.Receive(name, 1000, auto_ack=True) for name in left)
+            await self.take(Batch((), everything, (False,) * len(left), advance=10**9))
         for name in names:
-            left = self.model.queues[name].view(self.now, 0).stats
-            if left.ready or left.leased or left.delayed:
-                raise Difference(f"the drain left {left} in {name}")
+            stats = self.model.queues[name].view(self.now, 0).stats
+            if stats.leased or stats.delayed:
+                raise Difference(f"the drain left {stats} in {name}")
         await self.take(Batch(tuple(c.DeleteQueue(name) for name in names)))
 
     def _leave(self, receive: c.Receive) -> None:
@@ -126,6 +133,24 @@ class Lockstep:
         for receive, waits in zip(receives, step.waits, strict=True):
             if not waits:
                 self._leave(receive)
+
+    async def _fail(self, batch: Batch) -> None:
+        resolved = [self._resolve(command) for command in batch.commands]
+        for side in self.sides:
+            if not side.durable:
+                continue
+            line = side.line.copy()
+            for receive in batch.receives:
+                line.join(replace(receive))
+            with side.failing():
+                try:
+                    applied = await side.store.apply([side.command(command) for command in resolved], self.now, line)
+                except StoreUnavailable:
+                    pass
+                else:
+                    if applied.wrote:
+                        raise Difference(f"{side.name}: wrote what could not be written")
+            await side.store.apply([], self.now, side.line)  # what fell due and was not written falls due again
 
     def _served(self, side: Side, got: list[Any], wanted: list[Any]) -> None:
         mine = {id(receive): answer for receive, answer in wanted}

@@ -7,7 +7,7 @@ random histories (`test_histories`) hold every store against it.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from queuesvc.domain import commands as c
@@ -19,7 +19,6 @@ from queuesvc.domain.model import (
     Exchange,
     ExchangeType,
     QueueSettings,
-    QueueStats,
     QueueView,
     State,
 )
@@ -37,74 +36,17 @@ from queuesvc.domain.replies import (
     Settled,
 )
 from queuesvc.store.interface import Applied, Waiting
+from tests.model.contents import Message, Queue, backoff_ms, bury, give_back
 from tests.model.routes import header_text, route
 
 RECEIPT = re.compile(r"lease([0-9]+)\.(0|[1-9a-f][0-9a-f]*)")
 
 
-@dataclass(eq=False)
-class Message:
-    """One copy of a message. `lease` is the one whose receipt settles it, also after it ran out."""
-
-    number: int
-    content: Content
-    priority: int
-    state: State
-    until: int = 0
-    lease: int | None = None
-    deliveries: int = 0
-    failures: int = 0
-
-
-@dataclass(eq=False)
-class Queue:
-    """Messages in the order of their numbers, and the totals of the contract's §8."""
-
-    name: str
-    settings: QueueSettings
-    messages: list[Message] = field(default_factory=list)
-    totals: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(["published", "delivered", "acked", "nacked"], 0)
-    )
-
-    def in_state(self, state: State) -> list[Message]:
-        return [message for message in self.messages if message.state is state]
-
-    def find(self, number: int) -> Message | None:
-        return next((message for message in self.messages if message.number == number), None)
-
-    def view(self, now: int, waiting: int) -> QueueView:
-        """The queue as it is shown, everything counted anew."""
-        ready = self.in_state(State.READY)
-        oldest = min((message.content.published_at for message in ready), default=None)
-        stats = QueueStats(
-            ready=len(ready),
-            leased=len(self.in_state(State.LEASED)),
-            delayed=len(self.in_state(State.DELAYED)),
-            dead=len(self.in_state(State.DEAD)),
-            bytes=sum(len(message.content.body) for message in self.messages),
-            oldest_ready_seconds=None if oldest is None else (now - oldest) / 1000,
-            consumers_waiting=waiting,
-            **self.totals,
-        )
-        return QueueView(self.name, self.settings, stats)
-
-
-def give_back(message: Message, until: int, now: int) -> None:
-    """Ready again, or delayed until then."""
-    message.state = State.DELAYED if until > now else State.READY
-    message.until = until
-
-
-def bury(message: Message) -> None:
-    """Dead, in place; no receipt settles it any more."""
-    message.state, message.lease = State.DEAD, None
-
-
 class Model:
     """The whole broker. `now` comes in and never steps back."""
 
-    def __init__(self) -> None:
+    def __init__(self, receive_bytes: int) -> None:
+        self.receive_bytes = receive_bytes
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
         self.bindings: list[Binding] = []
@@ -139,12 +81,12 @@ class Model:
                 if message.state is State.DELAYED and message.until <= now:
                     message.state = State.READY
                 elif message.state is State.LEASED and message.until <= now:
-                    message.state = State.READY  # and its receipt still settles
-                    self._fail(queue, message)  # unless this makes it dead
+                    message.failures += 1
+                    give_back(message, now + backoff_ms(queue, message), now)  # and its receipt still settles
+                    self._bury_at_limit(queue, message)
 
     @staticmethod
-    def _fail(queue: Queue, message: Message) -> None:
-        message.failures += 1
+    def _bury_at_limit(queue: Queue, message: Message) -> None:
         limit = queue.settings.delivery_limit
         if limit is not None and message.failures >= limit:
             bury(message)
@@ -165,7 +107,12 @@ class Model:
 
     def _receive(self, queue: Queue, receive: c.Receive, now: int) -> Received:
         order = sorted(queue.in_state(State.READY), key=lambda message: (-message.priority, message.number))
-        taken = order[: receive.max_messages]
+        taken: list[Message] = []
+        for message in order[: receive.max_messages]:
+            bytes_ = sum(len(each.content.body) for each in [*taken, message])
+            if taken and bytes_ > self.receive_bytes:
+                break
+            taken.append(message)
         lease_ms = round(queue.settings.lease_seconds * 1000) if receive.lease_ms is None else receive.lease_ms
         for message in taken:
             message.deliveries += 1
@@ -328,12 +275,16 @@ class Model:
         elif isinstance(command, c.Extend):
             message.state, message.until = State.LEASED, now + command.lease_ms
         else:
-            ran_out = message.state is not State.LEASED
+            counts = command.delivery_failed and message.state is State.LEASED
             message.lease = None
+            message.failures += counts
             queue.totals["nacked"] += 1
-            give_back(message, now + (command.delay_ms or 0), now)
-            if command.delivery_failed and not ran_out:
-                self._fail(queue, message)
+            delay_ms = command.delay_ms
+            if delay_ms is None:
+                delay_ms = backoff_ms(queue, message) if command.delivery_failed else 0
+            give_back(message, now + delay_ms, now)
+            if counts:
+                self._bury_at_limit(queue, message)
             if not command.requeue:
                 bury(message)
 

@@ -4,9 +4,11 @@ Numbers, leases and binding ids of a store need not equal the model's: they are 
 they are handed out, and must keep to the promised order and uniqueness from then on.
 """
 
+import contextlib
 import shutil
+import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,12 @@ class Line:
     def __init__(self) -> None:
         self.waiting: dict[str, deque[c.Receive]] = {}
         self.fresh: list[str] = []
+
+    def copy(self) -> "Line":
+        line = Line()
+        line.waiting = {queue: deque(waiting) for queue, waiting in self.waiting.items()}
+        line.fresh = list(self.fresh)
+        return line
 
     def join(self, receive: c.Receive) -> None:
         self.waiting.setdefault(receive.queue, deque()).append(receive)
@@ -94,6 +102,21 @@ class Side:
         else:
             await old.close()
             await self.open()
+
+    @contextlib.contextmanager
+    def failing(self) -> Iterator[None]:
+        """While it lasts, the last statement of every batch fails."""
+        self._outside("CREATE TRIGGER failing BEFORE UPDATE ON meta BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        yield
+        self._outside("DROP TRIGGER failing")
+
+    def _outside(self, sql: str) -> None:
+        connection = sqlite3.connect(self.path / "queuesvc.db")
+        try:
+            connection.execute(sql)
+            connection.commit()
+        finally:
+            connection.close()
 
     # --- into the store's terms ---
 

@@ -46,6 +46,13 @@ class Reopen:
 
 
 @dataclass(frozen=True, slots=True)
+class Failing:
+    """A batch that the stores with files cannot write: nothing of it happens, and time stands still."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
 class Maintain:
     """One step of housekeeping."""
 
@@ -58,7 +65,7 @@ class Leave:
 
 
 Settling = c.Ack | c.Nack | c.Extend
-Step = Batch | Ask | Reopen | Maintain | Leave
+Step = Batch | Ask | Reopen | Failing | Maintain | Leave
 
 
 class Receipt(NamedTuple):

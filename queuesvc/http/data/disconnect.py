@@ -36,16 +36,13 @@ class Client:
 
     def _told_to_disconnect(self) -> bool:
         # One step of `receive` by hand: it ends at once with the news, or it would wait, and is given up.
-        while True:
-            waiting: Any = self._receive()
-            try:
-                waiting.send(None)
-            except StopIteration as told:
-                if told.value["type"] == "http.disconnect":
-                    return True
-            else:
-                waiting.close()
-                return False
+        waiting: Any = self._receive()
+        try:
+            waiting.send(None)
+        except StopIteration as told:
+            return bool(told.value["type"] == "http.disconnect")
+        waiting.close()
+        return False
 
 
 class Interruption:

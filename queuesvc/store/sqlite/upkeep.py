@@ -57,8 +57,8 @@ def _give_back(connection: sqlite3.Connection) -> bool:
     """Return some free pages to the file system and, once none are left, empty the log."""
     free = connection.execute("PRAGMA freelist_count").fetchone()[0]
     if free:
-        # The pragma frees a page a step: it must be read to its end.
-        connection.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+        # The pragma frees a page a step, and its rows have no columns: `execute` would stop at the first.
+        connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
         return True
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return False
