@@ -48,7 +48,8 @@ def unavailable(why: str) -> Refused:
 def _weight(command: c.Command | c.Query) -> int:
     """About how many bytes a command keeps in memory while it waits."""
     if isinstance(command, c.Transaction):
-        return 200 + sum(_weight(part) for part in (*command.acks, *command.nacks, *command.publishes))
+        parts: list[c.Command] = [*command.acks, *command.nacks, *command.publishes]
+        return 200 + sum(_weight(part) for part in parts)
     if isinstance(command, c.Publish):
         return sum(len(envelope.body) + len(envelope.properties) + 200 for envelope in command.envelopes)
     if isinstance(command, c.Ack | c.Nack | c.Extend):

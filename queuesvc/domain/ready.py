@@ -311,3 +311,10 @@ class Ready:
                 size += sum(chunk.sizes[chunk.start :])
             band.fresh.clear()
         return (numbers if len(self._bands) == 1 else array("q", sorted(numbers))), size
+
+    def __iter__(self) -> Iterator[int]:
+        """The numbers in the order of delivery, as far as it can be told before groups move on (for checks)."""
+        ready = [(-m.priority, m.number) for m in self._messages.values() if m.state is READY]
+        for priority, band in self._bands.items():
+            ready.extend((-priority, number) for number, _, _ in band.fresh)
+        return (number for _, number in sorted(ready))

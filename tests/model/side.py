@@ -61,6 +61,10 @@ class Line:
         """Nobody asks for replies here."""
         return False
 
+    def asks(self, address: str) -> bool:
+        """Nobody asks for replies here."""
+        return False
+
     def count(self, queue: str) -> int:
         return len(self.waiting.get(queue, ()))
 

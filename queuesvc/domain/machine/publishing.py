@@ -42,9 +42,10 @@ class Planned(NamedTuple):
 
 def publish(state: State, command: Publish) -> Published:
     """Store the copies of all envelopes, or refuse them all."""
+    # Where it goes is looked at once: that is no fault of the first envelope.
+    scope, window_ms = _scope(state, command)
     if not command.idempotency_key:
         return store(state, plan(state, [command], command.batch))
-    scope, window_ms = _scope(state, command)
     print_ = idempotency.fingerprint(idempotency.publish_parts(command))
     answer = state.records.find(scope, command.idempotency_key, print_, state.now)
     if answer is not None:

@@ -10,9 +10,9 @@ from queuesvc.store.sqlite.statements import SQL, load
 from tests.support.stores import Hand, reading
 
 # Read once, when a store is opened.
-AT_THE_START = {"get_meta", "get_exchanges", "get_queues", "get_bindings", "get_messages", "get_leases"}
-# Tables that hold one row, or one a deleted queue: all of them is what is asked for.
-SMALL = {"get_meta", "get_reclaims"}
+AT_THE_START = {"get_meta", "get_exchanges", "get_queues", "get_bindings", "get_messages", "get_leases", "get_records"}
+# Tables that hold one row, or one a deleted queue or a purge: all of them is what is asked for.
+SMALL = {"get_meta", "get_reclaims", "next_reclaim"}
 
 
 @pytest.fixture
