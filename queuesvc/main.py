@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -22,6 +23,7 @@ from queuesvc.store.interface import StoreRefused
 from queuesvc.store.sqlite import SqliteStore
 
 FAILED: Final = 1
+OPEN_FILES: Final = 65_536
 
 log = logging.getLogger("queuesvc")
 
@@ -43,8 +45,10 @@ def serve(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
+    _allow_many_connections()
     limits = settings.limits.limits()
     broker = Broker(SqliteStore(settings.data, limits))
+    signals = Signals()
     await broker.open()
     try:
         server = Server(
@@ -53,9 +57,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
             shutdown_seconds=settings.shutdown_seconds,
             patience_seconds=settings.slow_client_seconds,
         )
-        _stop_on_signals(broker, server)
         watch = asyncio.create_task(_stop_when_broken(broker, server))
-        await server.serve([listener])
+        if signals.watched_by(broker, server):
+            await server.serve([listener])
         watch.cancel()
     finally:
         await broker.close()
@@ -75,18 +79,37 @@ def _announce(data: Path, listener: socket.socket) -> None:
     print(f"queuesvc {__version__} listening on {address_of(listener)}, storing in {where}", flush=True)
 
 
-def _stop_on_signals(broker: Broker, server: Server) -> None:
-    """The first signal ends the waiting receives and then the server; a second does not wait; a third drops all."""
-    signals = 0
+def _allow_many_connections() -> None:
+    """Each receive that waits holds a connection, and shells often allow a thousand files only."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
-    def on_signal() -> None:
-        nonlocal signals
-        signals += 1
-        if signals > 2:
+
+class Signals:
+    """SIGTERM and SIGINT from here on. The first ends the waiting receives, then the server, then the store.
+
+    A second one does not wait for the clients, and a third one for nothing.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._broker: Broker | None = None
+        self._server: Server | None = None
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+
+    def watched_by(self, broker: Broker, server: Server) -> bool:
+        """Tell these two of signals; False where one has come already."""
+        self._broker, self._server = broker, server
+        return self._count == 0
+
+    def _on_signal(self) -> None:
+        self._count += 1
+        if self._count > 2:
             os._exit(FAILED)
-        broker.shut_down()
-        server.stop(at_once=signals > 1)
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+        if self._broker is not None and self._server is not None:
+            self._broker.shut_down()
+            self._server.stop(at_once=self._count > 1)

@@ -231,3 +231,18 @@ def test_broker_whose_disk_fails_at_the_commit_ends_and_goes_on_from_the_disk(
     http.post("/v1/queues/q/messages", content=b"after")
     bodies = [m["body"] for m in http.post("/v1/queues/q/receive", params={"max_messages": 9}).json()["messages"]]
     assert bodies in (["before", "after"], ["before", "during", "after"])
+
+
+def test_low_limit_of_open_files_is_raised(tmp_path: Path) -> None:
+    """Each long poll holds a connection: a shell's usual limit must not be theirs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    server = Server(tmp_path / "data")
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        server.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE)[0] > 256
+    finally:
+        server.close()
