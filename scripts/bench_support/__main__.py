@@ -1,0 +1,63 @@
+"""The command line of `scripts/bench`."""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from scripts.bench_support.depth import depth
+from scripts.bench_support.plan import FULL, QUICK, SMOKE, Bench, Plan
+from scripts.bench_support.rates import batches, one_by_one, singles
+from scripts.bench_support.report import document, make_console, print_tables
+from scripts.bench_support.servers import BenchFailed
+from tests.support.server import ServerFailed
+
+Section = Callable[[Bench], None]
+# In this order: what is measured one by one is compared with the single publishes.
+SECTIONS: tuple[Section, ...] = (singles, one_by_one, batches, depth)
+
+
+def steps_of(plan: Plan) -> int:
+    """How many steps a bench of this size tells of."""
+    return 4 * plan.rounds + 2
+
+
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="In under 30 seconds: fewer and shorter rounds.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Only a few requests each: does the bench work?")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    directory: Annotated[Path | None, typer.Option(help="Store below this folder, on the disk to be measured.")] = None,
+) -> None:
+    """Measure the broker, each figure beside something run in the same minute. Takes under two minutes.
+
+    Exit code 0, whether aims are met or not. 1: it could not be carried out.
+    """
+    plan = SMOKE if smoke else QUICK if quick else FULL
+    console = make_console()
+    began = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=directory) as folder:
+        try:
+            with Progress(*columns, console=console) as progress:
+                task = progress.add_task("starting", total=steps_of(plan))
+                work = Bench(plan, Path(folder), lambda text: progress.update(task, description=text, advance=1))
+                for section in SECTIONS:
+                    section(work)
+        except (BenchFailed, ServerFailed) as failure:
+            console.print(f"FAILED: {failure}", style="bold red")
+            raise typer.Exit(1) from None
+    seconds = time.monotonic() - began
+    print_tables(console, work, seconds)
+    if json_file is not None:
+        json_file.write_text(json.dumps(document(work, seconds), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    cli.command()(bench)
+    cli()

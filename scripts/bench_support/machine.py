@@ -1,0 +1,51 @@
+"""What the machine tells: time on its processors and memory of a process. Zeros where it has no /proc."""
+
+import os
+import time
+from pathlib import Path
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def resident_mib(pid: int) -> float:
+    """Resident memory of a process, in MiB."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:")), 0.0)
+
+
+def _process_seconds(pid: int) -> float:
+    try:
+        # Behind the name, which may hold anything: utime and stime are the 14th and 15th field.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+
+def _busy_seconds() -> float:
+    try:
+        numbers = list(map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]))
+    except OSError:
+        return 0.0
+    return (sum(numbers) - numbers[3] - numbers[4]) / _TICKS_PER_SECOND
+
+
+class Watch:
+    """Processor time of this process, of a server and of all else, from now to `stop`."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._began = self._read()
+        self.seconds = self.own = self.server = self.others = 0.0
+
+    def _read(self) -> tuple[float, float, float, float]:
+        return time.monotonic(), time.process_time(), _process_seconds(self._pid), _busy_seconds()
+
+    def stop(self) -> None:
+        """`seconds` have passed; the others are in cores."""
+        self.seconds, own, server, busy = (now - then for now, then in zip(self._read(), self._began, strict=True))
+        self.own, self.server = own / self.seconds, server / self.seconds
+        self.others = max(0.0, busy / self.seconds - self.own - self.server)

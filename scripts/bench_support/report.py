@@ -1,0 +1,120 @@
+"""The tables at the end, and the JSON file."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from queuesvc import __version__
+from scripts.bench_support.plan import Bench, Figure, median_latency
+
+NARROWEST = 140
+NOISY_SPREAD = 1.3
+NOISY_CORES = 0.25
+BUSY_GENERATOR = 0.8
+
+
+def make_console() -> Console:
+    """A console wide enough for the tables where the output is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, NARROWEST))
+
+
+def document(bench: Bench, seconds: float) -> dict[str, Any]:
+    """All figures, with when, where and how they were measured."""
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "size": bench.plan.name,
+        "seconds": round(seconds, 1),
+        "version": __version__,
+        "machine": {
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        "generator_limit": round(generator_limit(bench)),
+        "figures": {name: figure.document() for name, figure in bench.figures.items()},
+        "noise": noise(bench),
+    }
+
+
+def print_tables(console: Console, bench: Bench, seconds: float) -> None:
+    """The figures, then latencies and processors, then where the generator stood and what was noisy."""
+    figures = bench.figures.values()
+    table = Table(title="256-byte messages, every 2xx on the disk; medians of the rounds")
+    _columns(table, "measured", ("", "spread", "ratio"))
+    table.add_column("to")
+    table.add_column("aim", justify="right")
+    for figure in figures:
+        table.add_row(*_cells(figure))
+    console.print(table)
+    table = Table(title="the same: latencies in ms (call: of publish, or of receive; delivery: publish to receive)")
+    _columns(table, "measured", ("call p50", "p99", "delivery p50", "p99", "CPU µs", "server", "generator", "others"))
+    for figure in figures:
+        if figure.server_cpu:
+            table.add_row(figure.title, *_marks(figure))
+    console.print(table)
+    limit = generator_limit(bench)
+    console.print("CPU µs: the server's processor time a message; then in cores: server, generator, everything else.")
+    console.print(f"The generator's own limit, by its share of a core at the bare app: {_number(limit)} requests/s.")
+    for remark in noise(bench):
+        console.print(f"noisy: {remark}", style="yellow")
+    console.print(f"The {bench.plan.name} bench took {seconds:.0f} s.")
+
+
+def _columns(table: Table, first: str, numbers: tuple[str, ...]) -> None:
+    table.add_column(first)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+
+
+def _cells(figure: Figure) -> list[str]:
+    low, high = min(figure.rounds), max(figure.rounds)
+    spread = f"{_number(low)} - {_number(high)}" if len(figure.rounds) > 1 else ""
+    beside = f"{figure.beside}, {_number(median(figure.beside_rounds))}" if figure.ratios else ""
+    ratio = f"{figure.ratio:.2f}" if figure.ratio is not None else ""
+    aim = ""
+    if figure.aim is not None:
+        sign, limit = (">=", figure.aim.at_least) if figure.aim.at_least is not None else ("<=", figure.aim.at_most)
+        colour = "green" if figure.aim.met(figure) else "red"
+        aim = f"[{colour}]{'ratio ' if figure.aim.of == 'ratio' else ''}{sign} {_number(limit or 0)}[/]"
+    return [figure.title, f"{_number(figure.value)} {figure.unit}", spread, ratio, beside, aim]
+
+
+def _marks(figure: Figure) -> list[str]:
+    cells = []
+    for latencies in (figure.answer, figure.delivery):
+        if any(latency.count for latency in latencies):
+            found = median_latency(latencies)
+            cells += [f"{found['p50']:.2f}", f"{found['p99']:.2f}"]
+        else:
+            cells += ["", ""]
+    cores = (figure.server_cpu, figure.generator_cpu, figure.others_cpu)
+    return [*cells, f"{median(figure.cpu_us):.1f}", *(f"{median(each):.2f}" for each in cores)]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def generator_limit(bench: Bench) -> float:
+    """About how many requests a second the generator could do, by its share of a core at the bare app."""
+    bare = bench.figures["bare_asgi"]
+    return bare.value / (median(bare.generator_cpu) or 1.0)
+
+
+def noise(bench: Bench) -> list[str]:
+    """What makes figures doubtful: rounds far apart, other work on the machine, a generator without room."""
+    remarks = []
+    for name, figure in bench.figures.items():
+        if len(figure.rounds) > 1 and max(figure.rounds) > NOISY_SPREAD * min(figure.rounds):
+            remarks.append(f"{name}: rounds from {_number(min(figure.rounds))} to {_number(max(figure.rounds))}")
+        if figure.others_cpu and median(figure.others_cpu) > NOISY_CORES:
+            remarks.append(f"{name}: other processes took {median(figure.others_cpu):.1f} cores")
+        if figure.generator_cpu and median(figure.generator_cpu) > BUSY_GENERATOR:
+            remarks.append(f"{name}: the generator was busy for {median(figure.generator_cpu):.2f} of its core")
+    return remarks
