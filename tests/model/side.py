@@ -61,10 +61,6 @@ class Line:
         """Nobody asks for replies here."""
         return False
 
-    def asks(self, address: str) -> bool:
-        """Nobody asks for replies here."""
-        return False
-
     def count(self, queue: str) -> int:
         return len(self.waiting.get(queue, ()))
 
@@ -114,13 +110,22 @@ class Side:
         yield
         self._outside("DROP TRIGGER failing")
 
-    def _outside(self, sql: str) -> None:
+    def _outside(self, sql: str) -> list[Any]:
         connection = sqlite3.connect(self.path / "queuesvc.db")
         try:
-            connection.execute(sql)
+            rows = connection.execute(sql).fetchall()
             connection.commit()
         finally:
             connection.close()
+        return rows
+
+    async def nothing_left(self) -> None:
+        """Of what passed through the file, and is in no queue now, no row is left."""
+        while await self.store.maintain():
+            pass
+        for table in ("message", "body", "lease", "reclaim") if self.durable else ():
+            if rows := self._outside(f"SELECT * FROM {table}"):
+                raise Difference(f"{self.name}: left in {table}: {rows}")
 
     # --- into the store's terms ---
 
