@@ -41,7 +41,7 @@ class Publishing:
         body = await request.read_body(scope, receive, self._limits.body_bytes)
         envelope = Envelope._make((body, *head))
         published: Any = await self._broker.submit(Publish((envelope,), exchange, queue))
-        first, queues = published.results[0]
+        first, queues, _ = published.results[0]
         public_id = self._broker.ids.make(published.published_at, first)
         await send_json(scope, send, 201, f'{{"id":"{public_id}","queues":{queues_json(queues)}}}'.encode())
 
@@ -57,7 +57,7 @@ class Publishing:
         published: Any = await self._broker.submit(Publish(envelopes, exchange, queue, True))
         head = self._broker.ids.head(published.published_at)
         results = ",".join(
-            [f'{{"id":"{head}{first:012x}","queues":{queues_json(queues)}}}' for first, queues in published.results]
+            [f'{{"id":"{head}{first:012x}","queues":{queues_json(queues)}}}' for first, queues, _ in published.results]
         )
         await send_json(scope, send, 201, f'{{"results":[{results}]}}'.encode())
 
