@@ -1,6 +1,7 @@
 """The composition root: the one place that chooses a store and wires everything together."""
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -50,6 +51,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     broker = Broker(SqliteStore(settings.data, limits))
     signals = Signals()
     await broker.open()
+    _settle_collector()
     try:
         server = Server(
             create_app(broker, limits),
@@ -64,6 +66,17 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     finally:
         await broker.close()
     return FAILED if broker.broken.is_set() else 0
+
+
+def _settle_collector() -> None:
+    """Have the cycle collector run seldom, and not look at what was there at the start.
+
+    Nothing on the hot path makes cycles. Left alone it runs every seven messages of a batch, and walks through
+    a million message objects again and again: 8 to 10 % of the time of batches.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 async def _stop_when_broken(broker: Broker, server: Server) -> None:

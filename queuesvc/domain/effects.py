@@ -141,9 +141,15 @@ class Effects:
     """Whether the moment itself is to be kept, if nothing else is: a write that asks whether writing works."""
 
     def inserted(self, number: int) -> NewMessage | None:
-        """The message of this number, if it was published in this batch."""
-        at = bisect_left(self.inserts, number, key=lambda message: message.number)
-        return self.inserts[at] if at < len(self.inserts) and self.inserts[at].number == number else None
+        """The message of this number, if it came in this batch."""
+        inserts = self.inserts
+        if not inserts or number < inserts[0].number:
+            return None
+        at = number - inserts[0].number
+        if at >= len(inserts) or inserts[at].number != number:
+            # Some numbers before it were given to what was not stored.
+            at = bisect_left(inserts, number, key=lambda message: message.number)
+        return inserts[at] if at < len(inserts) and inserts[at].number == number else None
 
     def __bool__(self) -> bool:
         return bool(

@@ -18,18 +18,18 @@ from typing import Final, NamedTuple
 
 _FIELDS: Final = struct.Struct(">IIQ")
 _CHECK_BYTES: Final = 8
+TOKEN_LENGTH: Final = 32
 # A receipt has one spelling, so that one given twice is seen to be the same.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{32}")
 _NUMBER: Final = re.compile(r"[1-9a-f][0-9a-f]{0,11}")
 
 
-class Receipt(NamedTuple):
-    """What a receipt says once its check was found good."""
+class Token(NamedTuple):
+    """What the first part of a receipt says once its check was found good."""
 
     epoch: int
     queue_id: int
     lease: int
-    number: int
 
 
 class Receipts:
@@ -38,33 +38,32 @@ class Receipts:
     def __init__(self, secret: bytes, epoch: int) -> None:
         self._secret = secret
         self.epoch = epoch
-        self._last: tuple[str, tuple[int, int, int]] = (".", (0, 0, 0))  # no token yet: none has a dot
+        self._last: tuple[str, Token] = ("", Token(0, 0, 0))
 
     def token(self, queue_id: int, lease: int) -> str:
         """The part that all receipts of one receive begin with."""
         fields = _FIELDS.pack(self.epoch, queue_id, lease)
         return urlsafe_b64encode(fields + self._check(fields)).decode()
 
-    def parse(self, text: str) -> Receipt | None:
-        """What the receipt says, or None where it is malformed or its check fails."""
-        token, _, digits = text.partition(".")
-        if _NUMBER.fullmatch(digits) is None:
+    def parse(self, text: str) -> tuple[Token, int] | None:
+        """Its token and the message's number; None where it is malformed or its check fails."""
+        if text[TOKEN_LENGTH : TOKEN_LENGTH + 1] != "." or not _NUMBER.fullmatch(text, TOKEN_LENGTH + 1):
             return None
-        fields = self._read(token)
-        return None if fields is None else Receipt(*fields, int(digits, 16))
-
-    def _read(self, token: str) -> tuple[int, int, int] | None:
         # Receipts of one receive come together: their token is checked once.
-        if token == self._last[0]:
-            return self._last[1]
-        if _TOKEN.fullmatch(token) is None:
+        text_of_token = text[:TOKEN_LENGTH]
+        if text_of_token != self._last[0]:
+            token = self._read(text_of_token)
+            if token is None:
+                return None
+            self._last = (text_of_token, token)
+        return self._last[1], int(text[TOKEN_LENGTH + 1 :], 16)
+
+    def _read(self, text: str) -> Token | None:
+        if _TOKEN.fullmatch(text) is None:
             return None
-        raw = urlsafe_b64decode(token)
+        raw = urlsafe_b64decode(text)
         fields, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
-        if not hmac.compare_digest(check, self._check(fields)):
-            return None
-        self._last = (token, _FIELDS.unpack(fields))
-        return self._last[1]
+        return Token._make(_FIELDS.unpack(fields)) if hmac.compare_digest(check, self._check(fields)) else None
 
     def _check(self, fields: bytes) -> bytes:
         return hashlib.blake2b(fields, digest_size=_CHECK_BYTES, key=self._secret).digest()

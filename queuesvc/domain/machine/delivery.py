@@ -9,7 +9,6 @@ from queuesvc.domain.machine.death import backoff_ms, die, leave_by
 from queuesvc.domain.machine.queue import Queue
 from queuesvc.domain.machine.state import State
 from queuesvc.domain.messages import LEASED, Lease, Message
-from queuesvc.domain.receipts import Receipt
 from queuesvc.domain.replies import Done, Failure, Settled
 from queuesvc.domain.timers import Kind, Timer
 
@@ -128,28 +127,25 @@ def _put_back(state: State, queue: Queue, message: Message, delay_ms: int) -> No
 # --- settling -----------------------------------------------------------------
 
 
-def _parse(state: State, texts: tuple[str, ...]) -> dict[str, Receipt]:
-    receipts: dict[str, Receipt] = {}
-    for index, text in enumerate(texts):
-        receipt = state.receipts.parse(text)
-        if receipt is None:
-            raise invalid("receipts", "is not a receipt of this broker", index=index)
-        receipts[text] = receipt
-    return receipts
-
-
 def find(state: State, queue: Queue, texts: tuple[str, ...]) -> tuple[list[Message], tuple[Failure, ...]]:
     """The messages whose newest receipts these are, and the receipts that settle nothing."""
     found: list[Message] = []
     failed: list[Failure] = []
-    for text, receipt in _parse(state, texts).items():
-        message = queue.messages.get(receipt.number) if receipt.queue_id == queue.id else None
+    messages, parse = queue.messages, state.receipts.parse
+    for index, text in enumerate(texts):
+        parsed = parse(text)
+        if parsed is None:
+            raise invalid("receipts", "is not a receipt of this broker", index=index)
+        token, number = parsed
+        message = messages.get(number) if token.queue_id == queue.id else None
         if message is None:
             failed.append(Failure(text, Code.GONE))
-        elif message.lease is None or message.lease.number != receipt.lease or receipt.epoch != state.receipts.epoch:
+        elif message.lease is None or message.lease.number != token.lease or token.epoch != state.receipts.epoch:
             failed.append(Failure(text, Code.LEASE_LOST))
         else:
             found.append(message)
+    if len(set(texts)) < len(texts):  # a receipt given twice counts once
+        return list(dict.fromkeys(found)), tuple(dict.fromkeys(failed))
     return found, tuple(failed)
 
 

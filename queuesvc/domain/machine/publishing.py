@@ -4,14 +4,15 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from queuesvc.domain import effects
 from queuesvc.domain.commands import Publish
-from queuesvc.domain.effects import NewMessage, Recorded
+from queuesvc.domain.effects import NewMessage
 from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.limits import REPLY_PREFIX
 from queuesvc.domain.machine import idempotency
 from queuesvc.domain.machine.death import leave_by
-from queuesvc.domain.machine.queue import Queue, milliseconds
-from queuesvc.domain.machine.state import Route, State
+from queuesvc.domain.machine.queue import Queue, Route, milliseconds
+from queuesvc.domain.machine.state import State
 from queuesvc.domain.model import Content, Envelope, Overflow
 from queuesvc.domain.replies import Published, PublishResult
 from queuesvc.domain.timers import Kind, Timer
@@ -19,25 +20,25 @@ from queuesvc.domain.timers import Kind, Timer
 # A limit that was lowered is come down to in steps: so many beyond those published at a time.
 DROPPED_AT_ONCE = 1000
 RECORDS_AT_ONCE = 1000
+NOWHERE = Route((), ())
 
 
-class Item(NamedTuple):
-    """One envelope to be stored, where it comes from and where it goes."""
+class Repeated(NamedTuple):
+    """An envelope that is not stored: it was answered before, or is that of another place in the batch."""
 
-    exchange: str
-    envelope: Envelope
-    route: Route
-    reply_to: str = ""
-
-
-class Planned(NamedTuple):
-    """What to do for an envelope: store it, give the answer it had before, or that of an earlier one in the batch."""
-
-    item: Item | None = None
     earlier: PublishResult | None = None
     same_as: int = -1
-    scope: str = ""
-    print_: bytes = b""
+
+
+class Recorded(NamedTuple):
+    """An envelope that is stored, and whose answer is kept under its idempotency key."""
+
+    route: Route
+    scope: str
+    print_: bytes
+
+
+Planned = Route | Repeated | Recorded
 
 
 def publish(state: State, command: Publish) -> Published:
@@ -45,19 +46,19 @@ def publish(state: State, command: Publish) -> Published:
     # Where it goes is looked at once: that is no fault of the first envelope.
     scope, window_ms = _scope(state, command)
     if not command.idempotency_key:
-        return store(state, plan(state, [command], command.batch))
+        return store(state, [command], plan(state, [command], command.batch))
     print_ = idempotency.fingerprint(idempotency.publish_parts(command))
     answer = state.records.find(scope, command.idempotency_key, print_, state.now)
     if answer is not None:
         return idempotency.read_published(answer)
-    published = store(state, plan(state, [command], command.batch))
+    published = store(state, [command], plan(state, [command], command.batch))
     record(state, scope, command.idempotency_key, print_, idempotency.published_answer(published), window_ms)
     return published
 
 
 def record(state: State, scope: str, key: str, print_: bytes, answer: Any, window_ms: int) -> None:
     """Keep an answer for a while, as part of the batch."""
-    recorded = Recorded(scope, key, print_, json.dumps(answer, separators=(",", ":")), state.now + window_ms)
+    recorded = effects.Recorded(scope, key, print_, json.dumps(answer, separators=(",", ":")), state.now + window_ms)
     state.records.add(recorded)
     state.effects.records.append(recorded)
     if not state.records.due or recorded.until < state.records.due:
@@ -71,7 +72,7 @@ def _scope(state: State, command: Publish) -> tuple[str, int]:
         window_seconds = state.router.exchanges[command.exchange].deduplication_window_seconds
         return f"x:{command.exchange}", milliseconds(window_seconds)
     if (command.queue or "").startswith(REPLY_PREFIX):
-        return idempotency.TRANSACTIONS, milliseconds(idempotency.TRANSACTION_WINDOW_SECONDS)
+        return "r", milliseconds(idempotency.TRANSACTION_WINDOW_SECONDS)
     queue = state.queue(command.queue or "")
     return f"q:{queue.id}", milliseconds(queue.settings.deduplication_window_seconds)
 
@@ -95,11 +96,14 @@ def plan(state: State, commands: Sequence[Publish], indexed: bool) -> list[Plann
     """What to do for each envelope, or the refusal of them all; nothing is changed yet."""
     planned: list[Planned] = []
     more: dict[str, list[int]] = {}
-    seen: dict[tuple[str, str], int] = {}
+    keys: dict[tuple[str, str], tuple[int, bytes]] = {}
     for command in commands:
         for envelope in command.envelopes:
             try:
-                planned.append(_plan_one(state, command, envelope, planned, seen, more))
+                if envelope.idempotency_key:
+                    planned.append(_plan_keyed(state, command, envelope, len(planned), keys, more))
+                else:
+                    planned.append(_plan_one(state, command, envelope, more))
             except Refused as refusal:
                 if indexed:
                     refusal.extra["index"] = len(planned)
@@ -107,48 +111,42 @@ def plan(state: State, commands: Sequence[Publish], indexed: bool) -> list[Plann
     return planned
 
 
-def _plan_one(
+def _plan_keyed(
     state: State,
     command: Publish,
     envelope: Envelope,
-    planned: list[Planned],
-    seen: dict[tuple[str, str], int],
+    index: int,
+    keys: dict[tuple[str, str], tuple[int, bytes]],
     more: dict[str, list[int]],
 ) -> Planned:
-    scope, print_ = "", b""
-    if envelope.idempotency_key:
-        scope = _scope(state, command)[0]
-        print_ = idempotency.fingerprint(idempotency.envelope_parts(envelope))
-        answer = state.records.find(scope, envelope.idempotency_key, print_, state.now)
-        if answer is not None:
-            return Planned(earlier=idempotency.read_result(answer))
-        same_as = seen.setdefault((scope, envelope.idempotency_key), len(planned))
-        if same_as != len(planned):
-            if planned[same_as].print_ != print_:
-                raise Refused(
-                    Code.IDEMPOTENCY_KEY_REUSED,
-                    f"the idempotency key {envelope.idempotency_key!r} is given to two different messages",
-                    key=envelope.idempotency_key,
-                )
-            return Planned(same_as=same_as)
-    item = _route(state, command, envelope)
-    for queue in item.route.queues:
-        if queue.limited or queue.dead > queue.settings.dead_max_messages:
-            _check_room(queue, len(envelope.body), more.setdefault(queue.name, [0, 0]))
-    return Planned(item, scope=scope, print_=print_)
+    key = envelope.idempotency_key
+    scope = _scope(state, command)[0]
+    print_ = idempotency.fingerprint(idempotency.envelope_parts(envelope))
+    answer = state.records.find(scope, key, print_, state.now)
+    if answer is not None:
+        return Repeated(earlier=idempotency.read_result(answer))
+    same_as, same_print = keys.setdefault((scope, key), (index, print_))
+    if same_as == index:
+        return Recorded(_plan_one(state, command, envelope, more), scope, print_)
+    if same_print != print_:
+        why = f"the idempotency key {key!r} is given to two different messages"
+        raise Refused(Code.IDEMPOTENCY_KEY_REUSED, why, key=key)
+    return Repeated(same_as=same_as)
 
 
-def _route(state: State, command: Publish, envelope: Envelope) -> Item:
+def _plan_one(state: State, command: Publish, envelope: Envelope, more: dict[str, list[int]]) -> Route:
     if command.exchange is not None:
         route = state.route(command.exchange, envelope.routing_key, envelope.headers)
         if envelope.mandatory and not route.queues:
             raise Refused(Code.UNROUTABLE, f"routing key {envelope.routing_key!r} reaches no queue")
-        return Item(command.exchange, envelope, route)
-    name = command.queue or ""
-    if name.startswith(REPLY_PREFIX):
-        return Item("", envelope, Route((), ()), name)
-    queue = state.queue(name)
-    return Item("", envelope, Route((name,), (queue,)))
+    elif command.queue is not None and not command.queue.startswith(REPLY_PREFIX):
+        route = state.queue(command.queue).route
+    else:
+        route = NOWHERE
+    for queue in route.queues:
+        if queue.limited or queue.dead > queue.settings.dead_max_messages:
+            _check_room(queue, len(envelope.body), more.setdefault(queue.name, [0, 0]))
+    return route
 
 
 def _check_room(queue: Queue, size: int, more: list[int]) -> None:
@@ -174,75 +172,65 @@ def _check_room(queue: Queue, size: int, more: list[int]) -> None:
 # --- storing --------------------------------------------------------------------
 
 
-def store(state: State, planned: list[Planned]) -> Published:
-    """Store what was planned."""
+def store(state: State, commands: Sequence[Publish], planned: Sequence[Planned]) -> Published:
+    """Store what was planned for the envelopes of these commands."""
     results: list[PublishResult] = []
     full: dict[int, Queue] = {}
-    for plan_ in planned:
-        if plan_.item is not None:
-            results.append(_store(state, plan_.item, full))
-            if plan_.scope:
-                _record_one(state, plan_, results[-1])
-        elif plan_.earlier is not None:
-            results.append(plan_.earlier)
-        else:
-            first = results[plan_.same_as]
-            results.append(first._replace(original_at=first.original_at or state.now))
+    plans = iter(planned)
+    for command in commands:
+        for envelope in command.envelopes:
+            plan_ = next(plans)
+            if type(plan_) is Route:
+                results.append(_store(state, command, envelope, plan_, full))
+            elif isinstance(plan_, Recorded):
+                results.append(_store(state, command, envelope, plan_.route, full))
+                kept = idempotency.result_answer(state.now, results[-1])
+                record(state, plan_.scope, envelope.idempotency_key, plan_.print_, kept, _scope(state, command)[1])
+            elif isinstance(plan_, Repeated):
+                results.append(plan_.earlier or _again(state, results[plan_.same_as]))
     for queue in full.values():
         _drop_oldest(state, queue, len(planned))
     return Published(state.now, tuple(results))
 
 
-def _record_one(state: State, planned: Planned, result: PublishResult) -> None:
-    assert planned.item is not None
-    key = planned.item.envelope.idempotency_key
-    if planned.scope.startswith("x:"):
-        window_seconds = state.router.exchanges[planned.item.exchange].deduplication_window_seconds
-    elif planned.item.route.queues:
-        window_seconds = planned.item.route.queues[0].settings.deduplication_window_seconds
-    else:
-        window_seconds = idempotency.TRANSACTION_WINDOW_SECONDS
-    answer = idempotency.result_answer(state.now, result)
-    record(state, planned.scope, key, planned.print_, answer, milliseconds(window_seconds))
+def _again(state: State, result: PublishResult) -> PublishResult:
+    return result._replace(original_at=result.original_at or state.now)
 
 
-def _store(state: State, item: Item, full: dict[int, Queue]) -> PublishResult:
-    envelope, route = item.envelope, item.route
+def _store(state: State, command: Publish, envelope: Envelope, route: Route, full: dict[int, Queue]) -> PublishResult:
+    """A copy for each queue of the route, numbered in a row."""
+    body, properties, routing_key, _, priority, group, delay_ms, ttl_ms, _, _ = envelope
     now = state.now
+    copies = len(route.queues)
     first = number = state.numbers.message
-    content = Content(first, now, 0, item.exchange, envelope.routing_key, envelope.properties, "", envelope.body)
+    state.numbers.message = first + (copies or 1)
+    content = Content(first, now, 0, command.exchange or "", routing_key, properties, "", body)
+    plain = not (delay_ms or ttl_ms or group)
     for queue in route.queues:
-        delay_ms = queue.delay_ms if envelope.delay_ms is None else envelope.delay_ms
-        ttl_ms = shorter(envelope.ttl_ms or 0, queue.ttl_ms)
-        new = NewMessage(
-            number,
-            queue.id,
-            min(envelope.priority, queue.max_priority),
-            now + delay_ms if delay_ms else 0,
-            envelope.ttl_ms or 0,
-            envelope.group,
-            len(route.queues),
-            content._replace(expires_at=now + ttl_ms) if ttl_ms else content,
-        )
-        state.insert(queue, new)
+        rank = min(priority, queue.max_priority)
         queue.totals.published += 1
+        if plain and queue.plain:
+            state.insert_fresh(queue, NewMessage(number, queue.id, rank, 0, 0, "", copies, content))
+        else:
+            delays_ms = queue.delay_ms if delay_ms is None else delay_ms
+            lives_ms = shorter(ttl_ms or 0, queue.ttl_ms)
+            new = content._replace(expires_at=now + lives_ms) if lives_ms else content
+            visible_at = now + delays_ms if delays_ms else 0
+            state.insert(queue, NewMessage(number, queue.id, rank, visible_at, ttl_ms or 0, group, copies, new))
         if queue.limited and queue.overfull():
             full[queue.id] = queue
         number += 1
-    if number == first:
-        number += 1
-        state.effects.numbered = True
-    state.numbers.message = number
-    if item.reply_to:
-        return _reply(state, item, content)
-    return PublishResult(first, route.names)
+    if copies:
+        return PublishResult(first, route.names)
+    state.effects.numbered = True
+    return PublishResult(first, _reply(state, command.queue, content) if command.queue else ())
 
 
-def _reply(state: State, item: Item, content: Content) -> PublishResult:
-    waits = state.waiting.asks(item.reply_to)
-    if waits:
-        state.effects.replies.append((item.reply_to, content))
-    return PublishResult(content.first, (item.reply_to,) if waits else ())
+def _reply(state: State, address: str, content: Content) -> tuple[str, ...]:
+    if not state.waiting.asks(address):
+        return ()
+    state.effects.replies.append((address, content))
+    return (address,)
 
 
 def shorter(one_ms: int, other_ms: int) -> int:

@@ -36,6 +36,14 @@ def milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a message goes: the queues and, ready for the answer, their names."""
+
+    names: tuple[str, ...]
+    queues: tuple["Queue", ...]
+
+
 class Queue:
     """A queue: settings, messages, counts.
 
@@ -59,8 +67,10 @@ class Queue:
         "messages",
         "name",
         "open_bytes",
+        "plain",
         "ready",
         "ready_count",
+        "route",
         "settings",
         "totals",
         "ttl_ms",
@@ -75,6 +85,7 @@ class Queue:
         self.ready = Ready(self.messages)
         self.ready_count = self.leased = self.delayed = self.dead = self.bytes = self.open_bytes = 0
         self.used_at = 0
+        self.route = Route((name,), (self,))
         self.totals = Totals()
         self.configure(settings)
 
@@ -86,6 +97,8 @@ class Queue:
         self.ttl_ms = milliseconds(settings.message_ttl_seconds or 0)
         self.expires_ms = milliseconds(settings.expires_seconds or 0)
         self.max_priority = min(settings.max_priority, PRIORITY_MOST)
+        # Neither delay nor time to live of its own: what is published here is ready and stays.
+        self.plain = not (self.delay_ms or self.ttl_ms)
         self.limited = settings.max_messages is not None or settings.max_bytes is not None
 
     @property

@@ -9,7 +9,7 @@ from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.ids import Ids
 from queuesvc.domain.limits import Limits
 from queuesvc.domain.machine.idempotency import Records
-from queuesvc.domain.machine.queue import Queue
+from queuesvc.domain.machine.queue import Queue, Route
 from queuesvc.domain.messages import DELAYED, LEASED, READY, Group, Lease, Message
 from queuesvc.domain.model import Content, Headers
 from queuesvc.domain.receipts import Receipts
@@ -44,14 +44,6 @@ class Numbers:
     lease: int = 1
     queue: int = 1
     binding: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where a message goes: the queues and, ready for the answer, their names."""
-
-    names: tuple[str, ...]
-    queues: tuple[Queue, ...]
 
 
 class State:
@@ -145,20 +137,29 @@ class State:
 
     def insert(self, queue: Queue, message: NewMessage) -> None:
         """A new copy comes into a queue, ready or delayed. Who calls counts it."""
-        self.effects.inserts.append(message)
+        if message.visible_at or message.content.expires_at or message.group:
+            self._insert_object(queue, message)
+        else:
+            self.insert_fresh(queue, message)
+
+    def insert_fresh(self, queue: Queue, message: NewMessage) -> None:
+        """The same of one that is nothing but ready."""
         content = message.content
         size = len(content.body)
-        if message.visible_at or content.expires_at or message.group:
-            self._insert_object(queue, message, size)
-        else:
-            queue.ready.add_fresh(message.number, size, content.published_at, message.priority)
-            queue.ready_count += 1
-            queue.open_bytes += size
-            self.gained[queue.name] = None
+        queue.ready.add_fresh(message.number, size, content.published_at, message.priority)
+        queue.ready_count += 1
+        queue.open_bytes += size
         queue.bytes += size
-        self.effects.touched.add(queue.id)
+        effects = self.effects
+        effects.inserts.append(message)
+        effects.touched.add(queue.id)
+        self.gained[queue.name] = None
 
-    def _insert_object(self, queue: Queue, new: NewMessage, size: int) -> None:
+    def _insert_object(self, queue: Queue, new: NewMessage) -> None:
+        size = len(new.content.body)
+        queue.bytes += size
+        self.effects.inserts.append(new)
+        self.touch(queue)
         message = Message(new.number, size, new.content.published_at, new.priority)
         message.ttl_ms = new.ttl_ms
         message.expires_at = new.content.expires_at

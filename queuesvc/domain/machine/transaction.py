@@ -38,7 +38,7 @@ def _transact(state: State, command: Transaction) -> Transacted:
         ack_all(state, queue, messages)
     for nack, queue, messages in nacks:
         nack_all(state, queue, messages, nack)
-    published = store(state, planned)
+    published = store(state, command.publishes, planned)
     return Transacted(
         sum(len(messages) for _, _, messages in acks), sum(len(messages) for _, _, messages in nacks), published
     )
