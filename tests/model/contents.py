@@ -1,8 +1,11 @@
 """What the reference model holds: messages and queues, counted anew whenever somebody asks."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from queuesvc.domain.model import Content, QueueSettings, QueueStats, QueueView, State
+from queuesvc.domain.replies import Shown
 
 
 @dataclass(eq=False)
@@ -17,6 +20,14 @@ class Message:
     lease: int | None = None
     deliveries: int = 0
     failures: int = 0
+    consumer: str = ""
+
+    def shown(self) -> Shown:
+        """As somebody sees it who looks without touching."""
+        shown = Shown(self.number, self.state, self.deliveries, self.failures, self.content)
+        if self.state is not State.LEASED:
+            return shown
+        return replace(shown, lease_expires_at=self.until, consumer=self.consumer)
 
 
 @dataclass(eq=False)
@@ -32,6 +43,10 @@ class Queue:
 
     def in_state(self, state: State) -> list[Message]:
         return [message for message in self.messages if message.state is state]
+
+    def in_order(self) -> list[Message]:
+        """All messages, as they would be handed out if they were ready."""
+        return sorted(self.messages, key=lambda message: (-message.priority, message.number))
 
     def find(self, number: int) -> Message | None:
         return next((message for message in self.messages if message.number == number), None)
@@ -71,6 +86,16 @@ def backoff_ms(queue: Queue, message: Message) -> int:
     return round(min(seconds, backoff.max_seconds) * 1000)
 
 
-def bury(message: Message) -> None:
-    """Dead, in place; no receipt settles it any more."""
+def bury(queue: Queue, message: Message, now: int, reason: str, detail: str | None) -> None:
+    """Dead, in place, and its death is noted; no receipt settles it any more."""
     message.state, message.lease = State.DEAD, None
+    death = {
+        "queue": queue.name,
+        "reason": reason,
+        "detail": detail,
+        "count": 1,
+        "at": datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "exchange": message.content.exchange,
+        "routing_key": message.content.routing_key,
+    }
+    message.content = message.content._replace(deaths=json.dumps(death))

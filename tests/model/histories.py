@@ -23,7 +23,7 @@ PATTERNS = [*KEYS, "*", "#", "*.*", "a.*", "a.#", "#.b", "#.#", "*.#.b", "#.a.#"
 VALUES: list[HeaderValue] = ["1", 1, 1.0, 1.5, True, False, "true", "ä", "", 0, -3]
 PROPERTIES = ['"content_type":"text/plain","headers":{},"priority":0', '"group":"ä€😀\\u0000\\""', '"reply_to":null']
 SIZES = [0, 0, 0, 1, 100, 1023, 1024, 1025, 5000]
-LEASES_MS = [100, 1000, 5000, 30_000, 43_200_000]
+LEASES_MS = [100, 101, 1000, 1001, 5000, 30_000, 43_200_000]
 ADVANCES_MS = [0, 0, 0, 0, 1, 50, 100, 1000, 5000, 29_999, 60_000]
 TWISTS = ["other", "other", "past", "flip0", "flip9", "flip31", "tail", "head", "junk", "none", "bare", "line"]
 

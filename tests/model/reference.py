@@ -83,13 +83,13 @@ class Model:
                 elif message.state is State.LEASED and message.until <= now:
                     message.failures += 1
                     give_back(message, now + backoff_ms(queue, message), now)  # and its receipt still settles
-                    self._bury_at_limit(queue, message)
+                    self._bury_at_limit(queue, message, now, "the lease ran out")
 
     @staticmethod
-    def _bury_at_limit(queue: Queue, message: Message) -> None:
+    def _bury_at_limit(queue: Queue, message: Message, now: int, reason: str | None) -> None:
         limit = queue.settings.delivery_limit
         if limit is not None and message.failures >= limit:
-            bury(message)
+            bury(queue, message, now, "delivery_limit", reason)
 
     def _serve(self, now: int, waiting: Waiting, applied: Applied) -> None:
         for name in set(waiting.new()) - set(self.queues):
@@ -106,9 +106,8 @@ class Model:
             applied.served.append((receive, Refused(Code.QUEUE_NOT_FOUND, name)))
 
     def _receive(self, queue: Queue, receive: c.Receive, now: int) -> Received:
-        order = sorted(queue.in_state(State.READY), key=lambda message: (-message.priority, message.number))
         taken: list[Message] = []
-        for message in order[: receive.max_messages]:
+        for message in [each for each in queue.in_order() if each.state is State.READY][: receive.max_messages]:
             bytes_ = sum(len(each.content.body) for each in [*taken, message])
             if taken and bytes_ > self.receive_bytes:
                 break
@@ -126,6 +125,7 @@ class Model:
         self.leases[self.last_lease] = queue
         for message in taken:
             message.state, message.until, message.lease = State.LEASED, now + lease_ms, self.last_lease
+            message.consumer = receive.consumer
         return Received(self.last_lease, f"lease{self.last_lease}", now + lease_ms, deliveries)
 
     @staticmethod
@@ -283,10 +283,10 @@ class Model:
             if delay_ms is None:
                 delay_ms = backoff_ms(queue, message) if command.delivery_failed else 0
             give_back(message, now + delay_ms, now)
-            if counts:
-                self._bury_at_limit(queue, message)
             if not command.requeue:
-                bury(message)
+                bury(queue, message, now, "rejected", command.reason)
+            elif counts:
+                self._bury_at_limit(queue, message, now, command.reason)
 
     def _undeliver(self, command: c.Undeliver) -> Done:
         queue = self.queues.get(command.queue)  # if it is gone, so is the lease
@@ -315,6 +315,11 @@ class Model:
             key, headers = query.routing_key, query.headers or {}
             queues, matched = route(self.exchanges, self.bindings, query.exchange, key, headers)
             return Routed(tuple(queues), tuple(matched))
+        if isinstance(query, c.BrowseMessages):
+            queue = self._queue(query.queue)
+            shown = [message for message in queue.in_order() if query.state in (None, message.state)]
+            return Page(tuple(message.shown() for message in shown[: query.limit]), None)
+        assert isinstance(query, c.ListBindings)
         if query.exchange is not None:
             self._exchange(query.exchange)
             return page(((b.id, b) for b in self.bindings if b.source == query.exchange), query.after, query.limit)

@@ -5,18 +5,20 @@ they are handed out, and must keep to the promised order and uniqueness from the
 """
 
 import contextlib
+import json
 import shutil
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Refused
-from queuesvc.domain.model import Binding
-from queuesvc.domain.replies import Declared, Delivery, Page, Published, PublishResult, Received, Routed, Settled
+from queuesvc.domain.ids import Ids
+from queuesvc.domain.model import Binding, Content
+from queuesvc.domain.replies import Declared, Delivery, Page, Published, PublishResult, Received, Routed, Settled, Shown
 from queuesvc.store.interface import Opened, Store
 from tests.model.steps import Receipt, Settling
 
@@ -45,11 +47,12 @@ class Line:
     def leave(self, receive: c.Receive) -> None:
         if receive in self.all():
             self.waiting[receive.queue].remove(receive)
+            self.fresh.append(receive.queue)
 
     def all(self) -> list[c.Receive]:
         return [receive for queue in sorted(self.waiting) for receive in self.waiting[queue]]
 
-    def new(self) -> Iterable[str]:
+    def new(self) -> Collection[str]:
         fresh, self.fresh = self.fresh, []
         return fresh
 
@@ -176,6 +179,8 @@ class Side:
             return replace(got, failed=tuple(f._replace(receipt=names.get(f.receipt, f.receipt)) for f in got.failed))
         if isinstance(got, Routed):
             return replace(got, bindings=tuple(map(self.binding, got.bindings)))
+        if isinstance(got, Page) and isinstance(command, c.BrowseMessages):
+            return replace(got, items=tuple(map(self.shown, got.items)))
         if isinstance(got, Page) and isinstance(command, c.ListBindings):
             after = None if got.next is None else str(self.known("binding", int(got.next)))
             return Page(tuple(map(self.binding, got.items)), after)
@@ -200,9 +205,20 @@ class Side:
         return replace(got, deliveries=tuple(map(self.delivery, got.deliveries)))
 
     def delivery(self, delivery: Delivery) -> Delivery:
-        content = delivery.content
-        content = content._replace(first=self.known("number", content.first), body=bytes(content.body))
-        return delivery._replace(number=self.known("number", delivery.number), content=content)
+        return delivery._replace(number=self.known("number", delivery.number), content=self.content(delivery.content))
+
+    def shown(self, shown: Shown) -> Shown:
+        return replace(shown, number=self.known("number", shown.number), content=self.content(shown.content))
+
+    def content(self, content: Content) -> Content:
+        """In the model's numbers; of its deaths the ids, which are made of them, are checked here."""
+        assert self.opened is not None
+        deaths = json.loads(f"[{content.deaths}]")
+        for death in deaths:
+            if death.pop("id") != Ids(self.opened.tag).make(content.published_at, content.first):
+                raise Difference(f"{self.name}: the death of {content} names another id")
+        text = json.dumps(deaths)[1:-1]
+        return content._replace(first=self.known("number", content.first), body=bytes(content.body), deaths=text)
 
 
 def plain(value: Any) -> Any:
