@@ -27,8 +27,8 @@ class Plan:
     most: int = 0
 
 
-FULL = Plan("full", rounds=5, seconds=1.4, warm_seconds=0.3, raw_seconds=0.5, paced_seconds=3, depth=1_000_000)
-QUICK = Plan("quick", rounds=2, seconds=0.8, warm_seconds=0.2, raw_seconds=0.3, paced_seconds=1, depth=100_000)
+FULL = Plan("full", rounds=5, seconds=1.2, warm_seconds=0.3, raw_seconds=0.5, paced_seconds=3, depth=1_000_000)
+QUICK = Plan("quick", rounds=2, seconds=0.7, warm_seconds=0.2, raw_seconds=0.3, paced_seconds=0.8, depth=100_000)
 SMOKE = Plan("smoke", rounds=1, seconds=0.5, warm_seconds=0, raw_seconds=0.01, paced_seconds=0.2, depth=1_000, most=100)
 
 
