@@ -225,3 +225,14 @@ async def test_an_undelivered_lease_is_ready_again_and_counts_nothing(store: Dri
     assert (deliveries(again)[0].delivery_count, deliveries(again)[0].failed_count) == (1, 0)
     await store.do(c.Undeliver("q", received.lease))  # again, too late: it is leased anew
     assert await store.counts() == {"leased": 1}
+
+
+async def test_the_leases_of_one_receive_end_each_at_its_own_moment(store: Driver) -> None:
+    await store.queue(lease_seconds=1)
+    await store.publish("one", "two", "three")
+    one, _, three = receipts(await store.receive())
+    assert (await store.extend(one, seconds=1.001)).count == 1
+    assert (await store.extend(three, seconds=0.999)).count == 1
+    for passed, bodies in [(0.998, []), (0.001, ["three"]), (0.001, ["two"]), (0.001, ["one"])]:
+        await store.after(passed)
+        assert await store.bodies() == bodies
