@@ -80,11 +80,13 @@ def envelope(
     *,
     priority: int = 0,
     delay_ms: int | None = None,
+    group: str = "",
+    ttl_ms: int | None = None,
     properties: str = PROPERTIES,
 ) -> Envelope:
     """A message as a publisher hands it in."""
     data = body.encode() if isinstance(body, str) else body
-    return Envelope(data, properties, routing_key, priority=priority, delay_ms=delay_ms)
+    return Envelope(data, properties, routing_key, priority=priority, group=group, delay_ms=delay_ms, ttl_ms=ttl_ms)
 
 
 def to_queue(queue: str, *bodies: bytes | str, priority: int = 0, delay_ms: int | None = None) -> c.Publish:

@@ -3,8 +3,9 @@
 from typing import Any, NamedTuple
 
 from queuesvc.domain.machine.queue import Queue
-from queuesvc.domain.machine.state import State
+from queuesvc.domain.machine.state import State as Machine
 from queuesvc.domain.messages import DELAYED, LEASED, READY, Lease, Message
+from queuesvc.domain.model import State
 from queuesvc.store.sqlite import SqliteStore
 
 
@@ -14,7 +15,11 @@ class Standing(NamedTuple):
     priority: int
     size: int
     published_at: int
-    state: str
+    state: State | None
+    group: str
+    holds: bool
+    ttl_ms: int
+    expires_at: int
     deliveries: int
     failures: int
     lease: int
@@ -28,7 +33,7 @@ def picture_of(store: SqliteStore) -> dict[str, Any]:
     return picture(store._machine.state)
 
 
-def picture(state: State) -> dict[str, Any]:
+def picture(state: Machine) -> dict[str, Any]:
     """Topology, queues with every message and the order of delivery, leases, numbers, the receipts' secret."""
     return {
         "exchanges": dict(state.router.exchanges),
@@ -49,13 +54,14 @@ def _queue(queue: Queue) -> dict[str, Any]:
         "totals": queue.totals.values(),
         "counts": (queue.ready_count, queue.leased, queue.delayed, queue.dead, queue.bytes),
         "order": list(queue.ready),
+        "groups": {key: (group.held, group.size) for key, group in queue.groups.items()},
         "messages": {message.number: _standing(message) for message in queue.messages.values()} | _fresh(queue),
     }
 
 
 def _fresh(queue: Queue) -> dict[int, Standing]:
     return {
-        number: Standing(priority, size, published_at, READY, 0, 0, 0, 0, 0, 0)
+        number: Standing(priority, size, published_at, READY, "", False, 0, 0, 0, 0, 0, 0, 0, 0)
         for priority, band in queue.ready._bands.items()
         for number, size, published_at in band.fresh
     }
@@ -68,6 +74,10 @@ def _standing(message: Message) -> Standing:
         message.size,
         message.published_at,
         message.state,
+        "" if message.group is None else message.group.key,
+        message.holds,
+        message.ttl_ms,
+        message.expires_at,
         message.deliveries,
         message.failures,
         0 if message.lease is None else message.lease.number,

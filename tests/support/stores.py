@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ START = 1_764_000_000_000
 class Nobody:
     """Nobody waits."""
 
-    def new(self) -> Iterable[str]:
+    def new(self) -> Collection[str]:
         return ()
 
     def take(self, queue: str) -> c.Receive | None:
@@ -28,6 +28,9 @@ class Nobody:
     def count(self, queue: str) -> int:
         return 0
 
+    def asks(self, address: str) -> bool:
+        return False
+
 
 class OneReceive(Nobody):
     """One receive stands in line."""
@@ -35,7 +38,7 @@ class OneReceive(Nobody):
     def __init__(self, receive: c.Receive) -> None:
         self.receive: c.Receive | None = receive
 
-    def new(self) -> Iterable[str]:
+    def new(self) -> Collection[str]:
         return [self.receive.queue] if self.receive is not None else []
 
     def take(self, queue: str) -> c.Receive | None:

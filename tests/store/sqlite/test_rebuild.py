@@ -203,7 +203,16 @@ async def _history(hand: Hand, chance: random.Random) -> None:
 async def _one_step(hand: Hand, chance: random.Random, held: list[tuple[str, str]]) -> None:
     queue = chance.choice("abc")
     some = tuple(receipt for at, receipt in chance.sample(held, min(len(held), 6)) if at == queue)
-    made = tuple(envelope(b"x" * chance.choice((0, 10, 3000)), "k", priority=chance.randrange(7)) for _ in range(4))
+    made = tuple(
+        envelope(
+            b"x" * chance.choice((0, 10, 3000)),
+            "k",
+            priority=chance.randrange(7),
+            group=chance.choice(("", "", "g", "h")),
+            ttl_ms=chance.choice((None, None, 5000)),
+        )
+        for _ in range(4)
+    )
     settle: list[c.Command] = [
         c.Ack(queue, some),
         c.Nack(queue, some, delay_ms=chance.choice((None, 0, 2000)), delivery_failed=chance.random() < 0.7),
