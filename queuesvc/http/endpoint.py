@@ -56,14 +56,14 @@ class Call:
 
     async def document(self, model: type[Document]) -> Document:
         """The JSON body as this model has it. Raises `malformed-request`, `invalid-request` or `body-too-large`."""
+        return read_as(model, await self.object(), self.edge.limits)
+
+    async def object(self) -> dict[str, Any]:
+        """The JSON object that the body is, `{}` for none. Raises as `document`."""
         encoding = header(self.scope, b"content-encoding")
         if encoding is not None and encoding.strip().lower() != b"identity":
             raise Refused(Code.UNSUPPORTED_MEDIA_TYPE, "a JSON body must come without a Content-Encoding")
-        body = await read_body(self.scope, self.receive, self.edge.limits.request_bytes)
-        try:
-            return model.model_validate(parse_object(body), context=self.edge.limits)
-        except ValidationError as error:
-            raise _refusal(error) from None
+        return parse_object(await read_body(self.scope, self.receive, self.edge.limits.request_bytes))
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -71,7 +71,10 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter or a request header: what it means, and the least and the most it may be."""
+    """A query parameter or a request header: what it means, and the least and the most it may be.
+
+    Named `x.*`, it is all the query parameters whose names begin with `x.`.
+    """
 
     name: str
     kind: Kind
@@ -127,11 +130,21 @@ class Endpoint:
     problems: Sequence[Code] = ()
     asks_broker: bool = True
     handler: Handler | None = None
+    segments: Mapping[str, tuple[str, Schema]] = field(default_factory=dict)
+    """what segments of the path are that are something else here than elsewhere, and their schemas"""
 
     @property
     def answers_json(self) -> bool:
         """Whether JSON is what it answers, so that a client that takes none is told so (406)."""
         return any(JSON in answer.media for answer in self.answers.values())
+
+
+def read_as(model: type[Document], value: dict[str, Any], limits: Limits) -> Document:
+    """A JSON object as this model has it. Raises `invalid-request`."""
+    try:
+        return model.model_validate(value, context=limits)
+    except ValidationError as error:
+        raise _refusal(error) from None
 
 
 class Resource:

@@ -26,6 +26,7 @@ _SEGMENTS: Final = {
     "exchange": ("the exchange's name", NAME_SCHEMA),
     "queue": ("the queue's name", NAME_SCHEMA),
     "id": ("the binding's id", BINDING_ID_SCHEMA),
+    "message": ("the message's id", {"type": "string", "format": "uuid"}),
 }
 _ABOUT: Final = """\
 A message broker over HTTP and JSON: exchanges route messages to queues, queues keep them
@@ -126,13 +127,15 @@ def _operation(endpoint: Endpoint, references: Reference) -> dict[str, Any]:
     operation: dict[str, Any] = {"operationId": endpoint.name, "tags": [endpoint.group], "summary": endpoint.summary}
     if endpoint.about:
         operation["description"] = endpoint.about
+    segments = {**_SEGMENTS, **endpoint.segments}
     parameters = [
-        {"name": name, "in": "path", "required": True, "description": _SEGMENTS[name][0], "schema": _SEGMENTS[name][1]}
+        {"name": name, "in": "path", "required": True, "description": segments[name][0], "schema": segments[name][1]}
         for name in re.findall(r"{(\w+)}", endpoint.path)
     ]
+    parameters += [_query_parameter(one) for one in endpoint.query]
     parameters += [
-        {"name": one.name, "in": "query", "description": one.about, "schema": _value_schema(one)}
-        for one in endpoint.query
+        {"name": one.name, "in": "header", "description": one.about, "schema": _value_schema(one)}
+        for one in endpoint.headers
     ]
     if parameters:
         operation["parameters"] = parameters
@@ -141,6 +144,15 @@ def _operation(endpoint: Endpoint, references: Reference) -> dict[str, Any]:
     operation["responses"] = _answers(endpoint, references)
     operation[EXAMPLE] = [{"lang": "Shell", "label": "curl", "source": endpoint.example.replace("{url}", DEFAULT_URL)}]
     return operation
+
+
+def _query_parameter(parameter: Parameter) -> dict[str, Any]:
+    shown: dict[str, Any] = {"name": parameter.name, "in": "query", "description": parameter.about}
+    if not parameter.name.endswith(".*"):
+        return shown | {"schema": _value_schema(parameter)}
+    # Exploded, each member of an object is a query parameter of its own.
+    members = {"type": "object", "patternProperties": parameter.schema, "additionalProperties": False}
+    return shown | {"style": "form", "explode": True, "schema": members}
 
 
 def _value_schema(parameter: Parameter) -> dict[str, Any]:

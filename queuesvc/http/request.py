@@ -59,8 +59,8 @@ def path_of(scope: Scope) -> str:
 def parse_query(raw: bytes, known: Mapping[str, Kind]) -> dict[str, Any]:
     """The query's parameters with the values that their kinds give them; those left out are absent.
 
-    Raises `malformed-request` for bad encoding and `invalid-request` for an unknown
-    parameter, one given twice or a value that is not of its kind.
+    A known name that ends in `.*` stands for all that begin like it. Raises `malformed-request` for bad
+    encoding and `invalid-request` for an unknown parameter, one given twice or a value that is not of its kind.
     """
     values: dict[str, Any] = {}
     if not raw:
@@ -71,7 +71,7 @@ def parse_query(raw: bytes, known: Mapping[str, Kind]) -> dict[str, Any]:
         name, _, value = pair.partition("=")
         if "%" in pair or "+" in pair:
             name, value = _unescape(name.replace("+", " "), "query"), _unescape(value.replace("+", " "), "query")
-        kind = known.get(name)
+        kind = known.get(name) or ("." in name and known.get(f"{name.partition('.')[0]}.*")) or None
         if kind is None:
             raise invalid(name, "unknown query parameter")
         if name in values:

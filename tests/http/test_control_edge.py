@@ -65,7 +65,7 @@ def test_another_method_is_told_which_there_are(shared: httpx2.Client, path: str
         "/v1/bindings/",
         "/V1/queues",
         "/healthz/",
-        "/v1/definitions",
+        "/v1/definitions/",
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])

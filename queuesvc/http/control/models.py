@@ -94,7 +94,7 @@ class QueueDeclaration(Strict):
 
     def settings(self) -> domain.QueueSettings:
         """All the settings, as the domain has them."""
-        return domain.QueueSettings(**{name: self._value(name) for name in type(self).model_fields})
+        return domain.QueueSettings(**{name: self._value(name) for name in QueueDeclaration.model_fields})
 
     def _value(self, name: str) -> Any:
         value = getattr(self, name)

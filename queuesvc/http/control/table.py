@@ -4,6 +4,7 @@ from typing import Final
 
 from queuesvc.domain.errors import Code
 from queuesvc.http.control import handlers, models
+from queuesvc.http.control.repair_table import DEFINITIONS, REPAIR
 from queuesvc.http.endpoint import JSON, Answer, Body, Endpoint, Parameter, paging
 from queuesvc.http.request import boolean, text
 from queuesvc.http.schema import BINDING_ID_SCHEMA, TEXT_SCHEMA
@@ -202,4 +203,4 @@ BINDINGS: Final = (
     ),
 )
 
-CONTROL: Final = (*EXCHANGES, *QUEUES, *BINDINGS)
+CONTROL: Final = (*EXCHANGES, *QUEUES, *BINDINGS, *REPAIR, *DEFINITIONS)

@@ -28,15 +28,25 @@ def exchange(value: Exchange) -> dict[str, Any]:
 
 def queue(view: QueueView) -> dict[str, Any]:
     """A queue: its name, its settings, its statistics."""
-    settings = _shown(view.settings, _SETTINGS)
-    if view.settings.retry_backoff is not None:
-        settings["retry_backoff"] = _shown(view.settings.retry_backoff, _BACKOFF)
-    return {"name": view.name, **settings, "stats": _shown(view.stats, _STATS)}
+    return {**queue_definition(view.name, view.settings), "stats": _shown(view.stats, _STATS)}
+
+
+def queue_definition(name: str, settings: QueueSettings) -> dict[str, Any]:
+    """A queue as it would be declared: its name, its settings."""
+    shown = {"name": name, **_shown(settings, _SETTINGS)}
+    if settings.retry_backoff is not None:
+        shown["retry_backoff"] = _shown(settings.retry_backoff, _BACKOFF)
+    return shown
 
 
 def binding(value: Binding) -> dict[str, Any]:
     """A binding: with the one of its targets and the one kind of match that it has."""
-    shown: dict[str, Any] = {"id": str(value.id), "source": value.source}
+    return {"id": str(value.id), **binding_definition(value)}
+
+
+def binding_definition(value: Binding) -> dict[str, Any]:
+    """A binding as it would be made, without its id."""
+    shown: dict[str, Any] = {"source": value.source}
     if value.queue is not None:
         shown["queue"] = value.queue
     else:
@@ -44,7 +54,7 @@ def binding(value: Binding) -> dict[str, Any]:
     if value.match is None:
         shown["routing_key"] = value.routing_key
     else:
-        shown["match"], shown["headers"] = value.match, dict(value.headers or {})
+        shown["match"], shown["headers"] = value.match, dict(sorted((value.headers or {}).items()))
     return shown
 
 

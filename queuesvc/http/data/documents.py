@@ -3,17 +3,21 @@
 The data plane itself reads and writes them by hand, for speed; the tests hold both against each other.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, RootModel
 
 from queuesvc.domain.limits import LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST, PRIORITY_MOST, Limits
-from queuesvc.http.schema import HEADERS_SCHEMA, DelaySeconds, Headers, Seconds, Shown, Strict, Text
+from queuesvc.http.schema import HEADERS_SCHEMA, DelaySeconds, Headers, Name, Seconds, Shown, Strict, Text
 
 _LIMITS = Limits()
 
+SomeText = Annotated[Text, Field(min_length=1)]
 Receipts = Annotated[list[str], Field(min_length=1, max_length=_LIMITS.receive_messages)]
 LeaseSeconds = Annotated[float, Field(ge=LEASE_SECONDS_LEAST, le=LEASE_SECONDS_MOST)]
+TARGET_SCHEMA = {"pattern": "^([A-Za-z0-9][A-Za-z0-9._:-]{0,254}|_reply\\.[A-Za-z0-9_-]{1,248})$"}
+"""The name of a queue, or a reply address."""
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
@@ -34,8 +38,10 @@ class Envelope(Strict):
     reply_to: Text | None = None
     mandatory: bool = False
     """refuse (`unroutable`) if it reaches no queue"""
+    idempotency_key: SomeText | None = None
+    """given again within the window, the first result is given again, and nothing is stored"""
     headers: Headers = None
-    content_type: Annotated[Text, Field(min_length=1)] | None = None
+    content_type: SomeText | None = None
     body: str | None = None
     """text; its type is `text/plain; charset=utf-8` unless given"""
     body_base64: Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})] | None = None
@@ -56,12 +62,20 @@ class PublishResult(Shown):
     id: Annotated[str, Field(json_schema_extra={"format": "uuid"})]
     queues: list[str]
     """the queues that hold a copy"""
+    duplicate: bool = False
+    """true: it was stored before, with this idempotency key, and answered like this"""
 
 
 class BatchResult(Shown):
     """A result for each message, in order."""
 
     results: list[PublishResult]
+    duplicate: bool = False
+    """true: the whole batch was stored before, with this idempotency key, and answered like this"""
+
+
+class OneOrMany(RootModel[PublishResult | BatchResult]):
+    """A result, or for a batch of CloudEvents a result for each."""
 
 
 class ReceiveOptions(Strict):
@@ -93,13 +107,10 @@ class Death(Shown):
     routing_key: str
 
 
-class Message(Shown):
-    """A message as it is received. It has a `body` if that is UTF-8, else a `body_base64`."""
+class AnyMessage(Shown):
+    """What every message is shown with. It has a `body` if that is UTF-8, else a `body_base64`."""
 
     id: Annotated[str, Field(json_schema_extra={"format": "uuid"})]
-    receipt: str | None
-    """the proof of the lease, with which to settle it; null under `auto_ack`"""
-    lease_expires_at: Time | None
     delivery_count: int
     failed_count: int
     exchange: str
@@ -115,6 +126,14 @@ class Message(Shown):
     deaths: list[Death]
     body: str = ""
     body_base64: str = ""
+
+
+class Message(AnyMessage):
+    """A message as it is received. It has a `body` if that is UTF-8, else a `body_base64`."""
+
+    receipt: str | None
+    """the proof of the lease, with which to settle it; null under `auto_ack`"""
+    lease_expires_at: Time | None
 
 
 class Failure(Shown):
@@ -180,3 +199,63 @@ class ExtendResult(Shown):
     extended: int
     lease_expires_at: Time | None
     failed: list[Failure]
+
+
+class TransactionAck(Receipted):
+    """Receipts of one queue to acknowledge."""
+
+    queue: Name
+
+
+class TransactionNack(NackRequest):
+    """Receipts of one queue to give back, or to give up."""
+
+    queue: Name
+
+
+class TransactionPublish(Envelope):
+    """A message, and where it goes: exactly one of `exchange` and `queue`."""
+
+    exchange: Name | None = None
+    queue: Annotated[str, Field(json_schema_extra=TARGET_SCHEMA)] | None = None
+    """or the address of a reply"""
+
+
+class Transaction(Strict):
+    """What is done together, or not at all. At least one part holds something."""
+
+    acks: Annotated[list[TransactionAck], Field(max_length=_LIMITS.receive_messages)] | None = None
+    nacks: Annotated[list[TransactionNack], Field(max_length=_LIMITS.receive_messages)] | None = None
+    publishes: Annotated[list[TransactionPublish], Field(max_length=_LIMITS.batch_messages)] | None = None
+
+
+class TransactionResult(Shown):
+    """How many receipts settled, and a result for each publish, in order."""
+
+    acked: int
+    nacked: int
+    results: list[PublishResult]
+
+
+EVENT_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["specversion", "id", "source", "type"],
+    "properties": {
+        "specversion": {"const": "1.0"},
+        "id": {"type": "string", "minLength": 1},
+        "source": {"type": "string", "format": "uri-reference", "minLength": 1},
+        "type": {"type": "string", "minLength": 1},
+        "subject": {"type": ["string", "null"], "minLength": 1},
+        "time": {"type": ["string", "null"], "format": "date-time"},
+        "datacontenttype": {"type": ["string", "null"]},
+        "dataschema": {"type": ["string", "null"], "format": "uri"},
+        "data": {},
+        "data_base64": {"type": ["string", "null"], "contentEncoding": "base64"},
+    },
+    "patternProperties": {"^[a-z0-9]+$": {}},
+    "additionalProperties": False,
+}
+"""A CloudEvent in JSON. (An extension is a string, an integer of 32 bits or a boolean.)"""
+
+EVENTS_SCHEMA: Mapping[str, Any] = {"type": "array", "items": EVENT_SCHEMA, "maxItems": _LIMITS.batch_messages}
+"""A batch of them."""

@@ -1,6 +1,7 @@
 """What a consumer is shown (§5), as bytes on the wire: JSON for many messages, headers and body for one."""
 
 from base64 import b64encode
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
@@ -8,7 +9,8 @@ from urllib.parse import quote
 import orjson
 
 from queuesvc.domain.ids import Ids
-from queuesvc.domain.replies import Delivery, Failure, Received
+from queuesvc.domain.model import Content, State
+from queuesvc.domain.replies import Delivery, Failure, Received, Shown
 from queuesvc.http.data import properties
 from queuesvc.http.data.wire import Pairs
 from queuesvc.http.times import rfc3339
@@ -28,27 +30,49 @@ def messages(received: Received, ids: Ids) -> bytes:
 
     Under `auto_ack` there is no lease: `receipt` and `lease_expires_at` are null.
     """
-    dumps, head = orjson.dumps, ids.head
     token = received.token
     leased_until = f'"{rfc3339(received.lease_expires_at)}"' if token else "null"
     pieces: list[bytes] = []
-    append = pieces.append
     for number, delivery_count, failed_count, content in received.deliveries:
-        first, published_at, expires_at, exchange, routing_key, shown, deaths, body = content
         receipt = f'"{token}.{number:x}"' if token else "null"
-        expires = f'"{rfc3339(expires_at)}"' if expires_at else "null"
-        try:
-            name, payload = "body", dumps(body.decode())
-        except UnicodeDecodeError:
-            name, payload = "body_base64", b'"%b"' % b64encode(body)
-        append(
-            f'{{"id":"{head(published_at)}{first:012x}","receipt":{receipt},"lease_expires_at":{leased_until},'
-            f'"delivery_count":{delivery_count},"failed_count":{failed_count},'
-            f'"exchange":"{exchange}","routing_key":{json_text(routing_key)},{shown},'
-            f'"published_at":"{rfc3339(published_at)}","expires_at":{expires},"deaths":[{deaths}],"{name}":'.encode()
-        )
-        append(payload)
-        append(b"},")
+        lead = f'"receipt":{receipt},"lease_expires_at":{leased_until}'
+        pieces += _message(ids, lead, delivery_count, failed_count, content)
+    return _list(pieces)
+
+
+def browsed(messages: Iterable[Shown], ids: Ids) -> bytes:
+    """Messages looked at where they stand, as a JSON list."""
+    pieces: list[bytes] = []
+    for message in messages:
+        lead = f'"state":"{message.state.value}"'
+        if message.state is State.LEASED:
+            consumer = json_text(message.consumer) if message.consumer else "null"
+            lead += f',"lease_expires_at":"{rfc3339(message.lease_expires_at)}","consumer":{consumer}'
+        pieces += _message(ids, lead, message.delivery_count, message.failed_count, message.content)
+    return _list(pieces)
+
+
+def _message(
+    ids: Ids, lead: str, delivery_count: int, failed_count: int, content: Content
+) -> tuple[bytes, bytes, bytes]:
+    """A message as a JSON object and a comma, in pieces; `lead` is what stands between its id and its counts."""
+    first, published_at, expires_at, exchange, routing_key, shown, deaths, body = content
+    expires = f'"{rfc3339(expires_at)}"' if expires_at else "null"
+    try:
+        name, payload = "body", orjson.dumps(body.decode())
+    except UnicodeDecodeError:
+        name, payload = "body_base64", b'"%b"' % b64encode(body)
+    text = (
+        f'{{"id":"{ids.head(published_at)}{first:012x}",{lead},'
+        f'"delivery_count":{delivery_count},"failed_count":{failed_count},'
+        f'"exchange":"{exchange}","routing_key":{json_text(routing_key)},{shown},'
+        f'"published_at":"{rfc3339(published_at)}","expires_at":{expires},"deaths":[{deaths}],"{name}":'
+    )
+    return text.encode(), payload, b"},"
+
+
+def _list(pieces: list[bytes]) -> bytes:
+    """A JSON list of what `_message` gave."""
     if not pieces:
         return b"[]"
     pieces[-1] = b"}"
