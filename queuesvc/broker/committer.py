@@ -72,6 +72,7 @@ class Committer:
         self._now = now
         self._line: deque[tuple[c.Command | c.Query, Answer, int]] = deque()
         self._line_bytes = 0
+        self._under_way: list[Item] = []
         self._impatient: list[Waiter] = []
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -101,6 +102,9 @@ class Committer:
 
     def put(self, command: c.Command | c.Query) -> Answer:
         """To the end of the line. Raises `unavailable` where it is too long or the store broke."""
+        if self._retry_at and isinstance(command, GROWING) and time.monotonic() < self._retry_at:
+            # Each try on a full disk costs a rebuild from the file: one a second is enough.
+            raise unavailable("the store could not be written to a moment ago")
         weight = _weight(command)
         if len(self._line) >= BACKLOG_COMMANDS or self._line_bytes + weight > BACKLOG_BYTES:
             raise unavailable("too much is waiting to be written")
@@ -161,7 +165,7 @@ class Committer:
         except Exception:
             # A broker that commits nothing must not live on.
             log.critical("the committer failed unexpectedly", exc_info=True)
-            self._break([])
+            self._break(self._under_way)
 
     async def _sleep(self) -> None:
         if not self._wake.is_set() and not self._closing:
@@ -173,6 +177,7 @@ class Committer:
 
     async def _turn(self) -> None:
         commands, queries = self._take()
+        self._under_way = commands
         impatient, self._impatient = self._impatient, []
         try:
             await self._commit(commands)
