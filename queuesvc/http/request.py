@@ -53,7 +53,7 @@ def path_of(scope: Scope) -> str:
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     if b"%" not in raw and raw.isascii():
         return raw.decode("ascii")
-    return "/".join(quote(_unescape(segment, "path"), safe="-._~!$&'()*+,;=:@") for segment in _text(raw).split("/"))
+    return "/".join(quote(unescape(segment, "path"), safe="-._~!$&'()*+,;=:@") for segment in _text(raw).split("/"))
 
 
 def parse_query(raw: bytes, known: Mapping[str, Kind]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def parse_query(raw: bytes, known: Mapping[str, Kind]) -> dict[str, Any]:
             continue
         name, _, value = pair.partition("=")
         if "%" in pair or "+" in pair:
-            name, value = _unescape(name.replace("+", " "), "query"), _unescape(value.replace("+", " "), "query")
+            name, value = unescape(name.replace("+", " "), "query"), unescape(value.replace("+", " "), "query")
         kind = known.get(name) or ("." in name and known.get(f"{name.partition('.')[0]}.*")) or None
         if kind is None:
             raise invalid(name, "unknown query parameter")
@@ -115,7 +115,8 @@ def _text(raw: bytes) -> str:
         raise malformed("the address is not UTF-8") from None
 
 
-def _unescape(text: str, what: str) -> str:
+def unescape(text: str, what: str) -> str:
+    """Percent-decoded once. Raises `malformed-request`, saying what it stood in."""
     if _BAD_ESCAPE.search(text) is not None:
         raise malformed(f"the {what} has a % that begins no escape")
     try:

@@ -16,7 +16,7 @@ from queuesvc.domain.errors import Refused, invalid
 from queuesvc.domain.limits import PRIORITY_MOST, Limits, check_text
 from queuesvc.domain.model import Envelope, Headers
 from queuesvc.http import request
-from queuesvc.http.data import properties, values
+from queuesvc.http.data import cloudevents, properties, values
 
 BYTES: Final = "application/octet-stream"
 TEXT: Final = "text/plain; charset=utf-8"
@@ -81,6 +81,19 @@ class Envelopes:
             index = len(items)
             raise values.at_index(request.malformed(f"line {index} is not JSON: {error}"), index) from None
         return self._all(items, options, queue)
+
+    def event_batch(self, body: bytes, options: Mapping[str, Any], queue: str | None) -> tuple[Envelope, ...]:
+        """The envelopes of a batch of CloudEvents, perhaps none: each is a structured event in its own bytes."""
+        found: list[Envelope] = []
+        try:
+            for event, own in cloudevents.split(body, self._limits.batch_messages):
+                if len(own) > self._limits.body_bytes:
+                    raise request.too_large(self._limits.body_bytes, "a message's body")
+                fields = cloudevents.publish_options(options, event, queue)
+                found.append(self.assemble(fields, queue, own, cloudevents.STRUCTURED, _NO_HEADERS))
+        except Refused as refused:
+            raise values.at_index(refused, len(found)) from None
+        return tuple(found)
 
     def one(self, item: object, options: Mapping[str, Any], queue: str | None) -> Envelope:
         """The envelope of one JSON value."""

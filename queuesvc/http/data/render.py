@@ -87,18 +87,25 @@ def failures(failed: tuple[Failure, ...]) -> bytes:
 
 
 def raw_head(received: Received, delivery: Delivery, ids: Ids) -> Pairs:
-    """The headers of a raw answer: the message's own type, and everything else as percent-encoded `Message-*`.
-
-    What is null or empty is left out.
-    """
-    content = delivery.content
-    members = properties.parse(content.properties)
-    shown: list[tuple[str, str | int | None]] = [
-        ("id", ids.make(content.published_at, content.first)),
+    """The headers of one message received raw: its own type, and everything else as percent-encoded `Message-*`."""
+    leased: list[tuple[str, str | int | None]] = [
         ("receipt", f"{received.token}.{delivery.number:x}" if received.token else None),
         ("lease-expires-at", rfc3339(received.lease_expires_at) if received.token else None),
         ("delivery-count", delivery.delivery_count),
         ("failed-count", delivery.failed_count),
+    ]
+    return content_head(delivery.content, ids, leased)
+
+
+def content_head(content: Content, ids: Ids, leased: Iterable[tuple[str, str | int | None]] = ()) -> Pairs:
+    """The headers of one message's body: its type, and its properties as percent-encoded `Message-*`.
+
+    What is null or empty is left out. `leased` is what else is told of it.
+    """
+    members = properties.parse(content.properties)
+    shown: list[tuple[str, str | int | None]] = [
+        ("id", ids.make(content.published_at, content.first)),
+        *leased,
         ("exchange", content.exchange),
         ("routing-key", content.routing_key),
         ("priority", members["priority"]),

@@ -1,5 +1,6 @@
 """`POST /v1/queues/{q}/ack`, `/nack` and `/extend`: settle leases by their receipts (§6)."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
@@ -16,8 +17,8 @@ from queuesvc.http.times import rfc3339
 REASON_BYTES: Final = 1024
 """The longest reason that a nack may give. It travels with the message."""
 
-_ACK: Final = frozenset({"receipts"})
-_NACK: Final = frozenset({"receipts", "requeue", "delay_seconds", "reason", "delivery_failed"})
+ACK: Final = frozenset({"receipts"})
+NACK: Final = frozenset({"receipts", "requeue", "delay_seconds", "reason", "delivery_failed"})
 _EXTEND: Final = frozenset({"receipts", "lease_seconds"})
 
 
@@ -30,25 +31,16 @@ class Settling:
 
     async def ack(self, queue: str, scope: Scope, receive: Receive, send: Send) -> None:
         """200 `{"acked", "failed"}`."""
-        fields = await self._fields(scope, receive, _ACK)
+        fields = await self._fields(scope, receive, ACK)
         settled: Any = await self._broker.submit(Ack(queue, self._receipts(fields)))
         failed = render.failures(settled.failed)
         await send_json(scope, send, 200, b'{"acked":%d,"failed":%b}' % (settled.count, failed))
 
     async def nack(self, queue: str, scope: Scope, receive: Receive, send: Send) -> None:
         """200 `{"nacked", "failed"}`."""
-        fields = await self._fields(scope, receive, _NACK)
+        fields = await self._fields(scope, receive, NACK)
         receipts = self._receipts(fields)
-        requeue, delay, reason, failed = map(fields.get, ("requeue", "delay_seconds", "reason", "delivery_failed"))
-        command = Nack(
-            queue,
-            receipts,
-            True if requeue is None else values.boolean(requeue, "requeue"),
-            None if delay is None else values.milliseconds(delay, "delay_seconds", 0, self._limits.delay_seconds),
-            None if reason is None else _reason(reason),
-            True if failed is None else values.boolean(failed, "delivery_failed"),
-        )
-        settled: Any = await self._broker.submit(command)
+        settled: Any = await self._broker.submit(nack(queue, receipts, fields, self._limits))
         failures = render.failures(settled.failed)
         await send_json(scope, send, 200, b'{"nacked":%d,"failed":%b}' % (settled.count, failures))
 
@@ -76,6 +68,19 @@ class Settling:
 
     def _receipts(self, fields: dict[str, Any]) -> tuple[str, ...]:
         return values.receipts(fields.get("receipts"), "receipts", self._limits.receive_messages)
+
+
+def nack(queue: str, receipts: tuple[str, ...], fields: Mapping[str, Any], limits: Limits) -> Nack:
+    """The command of a nack with these options (`NACK`). Raises `invalid-request`."""
+    requeue, delay, reason, failed = map(fields.get, ("requeue", "delay_seconds", "reason", "delivery_failed"))
+    return Nack(
+        queue,
+        receipts,
+        True if requeue is None else values.boolean(requeue, "requeue"),
+        None if delay is None else values.milliseconds(delay, "delay_seconds", 0, limits.delay_seconds),
+        None if reason is None else _reason(reason),
+        True if failed is None else values.boolean(failed, "delivery_failed"),
+    )
 
 
 def _reason(value: object) -> str:

@@ -7,6 +7,8 @@ from typing import Any, Final
 from queuesvc.domain.errors import Code
 from queuesvc.domain.limits import LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST, PRIORITY_MOST, Limits
 from queuesvc.http.data import documents
+from queuesvc.http.data.ask import WAIT_SECONDS
+from queuesvc.http.data.cloudevents import BATCHED, STRUCTURED
 from queuesvc.http.endpoint import JSON, Answer, Body, Endpoint, Parameter
 from queuesvc.http.request import DURATION_SECONDS_MOST, boolean, integer, number, text
 from queuesvc.http.schema import TEXT_SCHEMA
@@ -36,6 +38,19 @@ RECEIVE_OPTIONS: Final = (
     Parameter("auto_ack", boolean, "removed before the answer is written: at most once", default=False),
 )
 
+_KEY: Final = Parameter(
+    "Idempotency-Key",
+    text,
+    "the same again within the window is answered as the first time, and stores nothing",
+    schema={**TEXT_SCHEMA, "minLength": 1},
+)
+_REUSED: Final = Code.IDEMPOTENCY_KEY_REUSED
+_MEDIA: Final[Mapping[str, Any]] = {
+    "*/*": _ANY_BYTES,
+    STRUCTURED: documents.EVENT_SCHEMA,
+    BATCHED: documents.EVENTS_SCHEMA,
+}
+
 _PUBLISH: Final = Endpoint(
     "POST",
     "/v1/exchanges/{exchange}/messages",
@@ -44,11 +59,16 @@ _PUBLISH: Final = Endpoint(
     "Publish a message",
     about="The request's body is the message's, byte for byte, and its `Content-Type` is kept. Application headers "
     "are request headers `Message-Header-<Name>: value`. 201 comes only after it has reached the disk, in every "
-    "queue that it names.",
+    "queue that it names. CloudEvents are taken structured, batched (then all or none are stored, and the answer is "
+    "that of a batch) and binary, with `ce-*` headers; without a `routing_key` their `type` is the key.",
     query=PROPERTIES,
-    body=Body("the message's body", {"*/*": _ANY_BYTES}, required=False),
-    answers={201: Answer("stored", {JSON: documents.PublishResult})},
-    problems=(Code.EXCHANGE_NOT_FOUND, Code.UNROUTABLE, Code.QUEUE_FULL),
+    headers=(_KEY,),
+    body=Body("the message's body", _MEDIA, required=False),
+    answers={
+        201: Answer("stored", {JSON: documents.OneOrMany}),
+        200: Answer("it was stored before, under the same idempotency key", {JSON: documents.OneOrMany}),
+    },
+    problems=(Code.EXCHANGE_NOT_FOUND, Code.UNROUTABLE, _REUSED, Code.QUEUE_FULL),
     example="curl '{url}/v1/exchanges/orders/messages?routing_key=order.created' "
     """-H 'Content-Type: application/json' -d '{"order": 7}'""",
 )
@@ -60,11 +80,16 @@ _PUBLISH_BATCH: Final = Endpoint(
     "Publishing",
     "Publish many messages, all or none",
     about="An envelope each, in one JSON document or as NDJSON, one a line. Options in the query hold for all "
-    "of them. A refusal names the place in the batch in `index`.",
+    "of them. A refusal names the place in the batch in `index`. `Idempotency-Key` covers the whole batch, an "
+    "envelope's own `idempotency_key` that envelope.",
     query=PROPERTIES,
-    body=Body("the messages", {JSON: documents.Batch, NDJSON: {"type": "string"}}),
-    answers={201: Answer("all stored", {JSON: documents.BatchResult})},
-    problems=(Code.EXCHANGE_NOT_FOUND, Code.UNROUTABLE, Code.QUEUE_FULL),
+    headers=(_KEY,),
+    body=Body("the messages", {JSON: documents.Batch, NDJSON: {"type": "string"}, BATCHED: documents.EVENTS_SCHEMA}),
+    answers={
+        201: Answer("all stored", {JSON: documents.BatchResult}),
+        200: Answer("all of it was stored before, under the same idempotency keys", {JSON: documents.BatchResult}),
+    },
+    problems=(Code.EXCHANGE_NOT_FOUND, Code.UNROUTABLE, _REUSED, Code.QUEUE_FULL),
     example="""curl {url}/v1/exchanges/orders/messages/batch -d '{"messages": ["""
     """{"routing_key": "order.created", "json": {"order": 8}}, {"routing_key": "order.paid", "body": "8"}]}'""",
 )
@@ -77,8 +102,11 @@ PUBLISHING: Final = (
         path="/v1/queues/{queue}/messages",
         name="publishToQueue",
         summary="Publish a message straight into a queue",
+        about=_PUBLISH.about + "\n\nOr reply to a request: `{queue}` is the `reply_to` of the message that asked. "
+        "A reply reaches no queue (`[]`) where nobody waits for it any more.",
+        segments={"queue": ("the queue's name, or the address of a reply", documents.TARGET_SCHEMA)},
         query=PROPERTIES[1:],
-        problems=(Code.QUEUE_NOT_FOUND, Code.QUEUE_FULL),
+        problems=(Code.QUEUE_NOT_FOUND, _REUSED, Code.QUEUE_FULL),
         example="curl {url}/v1/queues/invoices/messages -d 'hello'",
     ),
     replace(
@@ -87,7 +115,7 @@ PUBLISHING: Final = (
         name="publishBatchToQueue",
         summary="Publish many messages straight into a queue, all or none",
         query=PROPERTIES[1:],
-        problems=(Code.QUEUE_NOT_FOUND, Code.QUEUE_FULL),
+        problems=(Code.QUEUE_NOT_FOUND, _REUSED, Code.QUEUE_FULL),
         example="""curl {url}/v1/queues/invoices/messages/batch -H 'Content-Type: application/x-ndjson' """
         """--data-binary $'{"body": "one"}\\n{"body": "two"}'""",
     ),
@@ -147,4 +175,49 @@ CONSUMING: Final = (
     ),
 )
 
-DATA: Final = (*PUBLISHING, *CONSUMING)
+TOGETHER: Final = (
+    Endpoint(
+        "POST",
+        "/v1/transactions",
+        "transact",
+        "Transactions and requests",
+        "Acknowledge, give back and publish, all or nothing",
+        about="One receipt that does not settle (`lease-lost` or `gone`, naming it) and one publish that is refused "
+        "(naming its `index`) refuse it all. With the same `Idempotency-Key` again it is answered as the first time.",
+        headers=(_KEY,),
+        body=Body("what to do", {JSON: documents.Transaction}),
+        answers={200: Answer("all of it is done", {JSON: documents.TransactionResult})},
+        problems=(
+            Code.EXCHANGE_NOT_FOUND,
+            Code.QUEUE_NOT_FOUND,
+            Code.LEASE_LOST,
+            Code.GONE,
+            Code.UNROUTABLE,
+            _REUSED,
+            Code.QUEUE_FULL,
+        ),
+        example="""curl {url}/v1/transactions -d '{"acks": [{"queue": "invoices", "receipts": ["..."]}], """
+        """"publishes": [{"exchange": "orders", "routing_key": "invoice.paid", "json": {"order": 7}}]}'""",
+    ),
+    Endpoint(
+        "POST",
+        "/v1/exchanges/{exchange}/request",
+        "request",
+        "Transactions and requests",
+        "Publish a message and wait for the reply",
+        about="The message is published with an address of ours as `reply_to`, which a consumer uses like the name of "
+        "a queue: `POST /v1/queues/{reply_to}/messages`. The answer is that message's body, with its `Content-Type` "
+        "and its properties as `Message-*` headers. A request that reaches no queue is a `no-reply` at once, or "
+        "`unroutable` under `mandatory`.",
+        query=(
+            *(one for one in PROPERTIES if one.name != "reply_to"),
+            Parameter("wait_seconds", number, "how long to wait for it", 0, _LIMITS.wait_seconds, WAIT_SECONDS),
+        ),
+        body=Body("the message's body", {"*/*": _ANY_BYTES, STRUCTURED: documents.EVENT_SCHEMA}, required=False),
+        answers={200: Answer("the reply's body", {"*/*": _ANY_BYTES})},
+        problems=(Code.EXCHANGE_NOT_FOUND, Code.UNROUTABLE, Code.QUEUE_FULL, Code.NO_REPLY),
+        example="curl '{url}/v1/exchanges/orders/request?routing_key=price.ask&wait_seconds=5' -d '7'",
+    ),
+)
+
+DATA: Final = (*PUBLISHING, *CONSUMING, *TOGETHER)

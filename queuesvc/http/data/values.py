@@ -3,12 +3,15 @@
 Each takes what JSON (or the query's kind) gave, never None, and raises `invalid-request`.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from queuesvc.domain.errors import Refused, invalid
-from queuesvc.domain.limits import LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST, check_text
+from queuesvc.domain.limits import LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST, REPLY_PREFIX, check_name, check_text
 from queuesvc.http.request import DURATION_SECONDS_MOST
+
+_REPLY_ADDRESS: Final = re.compile(re.escape(REPLY_PREFIX) + "[A-Za-z0-9_-]{1,248}")
 
 
 def text(value: object, field: str) -> str:
@@ -16,6 +19,25 @@ def text(value: object, field: str) -> str:
     if type(value) is not str:
         raise invalid(field, "must be a string")
     return check_text(value, field)
+
+
+def is_reply_address(name: str) -> bool:
+    """Whether a publish to this "queue" is a reply: an address of a request's, as `Broker.reply_address` makes them."""
+    return _REPLY_ADDRESS.fullmatch(name) is not None
+
+
+def exchange_name(value: object, field: str) -> str:
+    """The name of an exchange."""
+    if type(value) is not str:
+        raise invalid(field, "must be a string")
+    return check_name(value, field)
+
+
+def queue_name(value: object, field: str, *, or_reply_address: bool = False) -> str:
+    """The name of a queue, or where that is allowed the address of a reply."""
+    if type(value) is not str:
+        raise invalid(field, "must be a string")
+    return value if or_reply_address and is_reply_address(value) else check_name(value, field)
 
 
 def boolean(value: object, field: str) -> bool:
