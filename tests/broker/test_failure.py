@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from queuesvc.broker import committer
 from queuesvc.broker.broker import Broker
 from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Code, Refused
@@ -30,6 +31,12 @@ from tests.support.picture import picture_of
 from tests.support.until import until
 
 LARGE = b"x" * 100_000
+
+
+@pytest.fixture
+def tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that failed is tried again by the next publish, not a second later."""
+    monkeypatch.setattr(committer, "RETRY_SECONDS", 0.0)
 
 
 def is_unavailable(answer: object) -> bool:
@@ -71,6 +78,7 @@ async def test_memory_stays_equal_to_the_disk(
     await again.close()
 
 
+@pytest.mark.usefixtures("tried_at_once")
 async def test_publishing_works_again_when_there_is_room(broker: Broker, full: Full) -> None:
     for _ in range(3):
         with pytest.raises(Refused):
@@ -81,6 +89,7 @@ async def test_publishing_works_again_when_there_is_room(broker: Broker, full: F
     assert bodies(received) == [b"0", b"1", b"2", b"3", b"4", LARGE]
 
 
+@pytest.mark.usefixtures("tried_at_once")
 async def test_acknowledging_makes_the_room(broker: Broker, full: Full) -> None:
     await full.make_room()
     await publish(broker, "q", *[LARGE] * 5)
@@ -105,6 +114,7 @@ async def test_acks_go_through_beside_publishes_that_do_not(broker: Broker, full
     assert (await stats_of(broker, "q")).acked == 5
 
 
+@pytest.mark.usefixtures("tried_at_once")
 async def test_a_receive_taken_into_a_batch_that_fails_loses_nothing(broker: Broker, full: Full) -> None:
     """The message of a publish that did not fit is not handed out; one that was there stays there."""
     await make_queue(broker, "r")
@@ -137,6 +147,7 @@ async def test_everyone_who_waits_is_served_once_writing_works_again(
     assert received.deliveries[0].delivery_count == 1
 
 
+@pytest.mark.usefixtures("tried_at_once")
 async def test_questions_are_answered_while_nothing_can_be_written(broker: Broker, store: SqliteStore) -> None:
     await publish(broker, "q", "x")
     await cannot_write(store)
