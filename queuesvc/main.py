@@ -21,7 +21,7 @@ from queuesvc.http.app import create_app
 from queuesvc.http.server import CannotListen, Server, address_of, bind
 from queuesvc.settings import Settings
 from queuesvc.store.interface import StoreRefused
-from queuesvc.store.sqlite import SqliteStore
+from queuesvc.store.sqlite.store import SqliteStore
 
 FAILED: Final = 1
 OPEN_FILES: Final = 65_536

@@ -9,7 +9,7 @@ from queuesvc.domain.effects import Leased, QueueDropped
 from queuesvc.domain.errors import Refused
 from queuesvc.domain.ids import TAG_BITS, Ids
 from queuesvc.domain.limits import Limits
-from queuesvc.domain.machine import Machine
+from queuesvc.domain.machine.machine import Machine
 from queuesvc.domain.model import Content
 from queuesvc.domain.receipts import Receipts
 from queuesvc.domain.replies import Received, Reply

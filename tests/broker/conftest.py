@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from queuesvc.broker.broker import Broker
-from queuesvc.store.sqlite import SqliteStore
+from queuesvc.store.sqlite.store import SqliteStore
 from tests.support.brokers import make_queue, running
 
 

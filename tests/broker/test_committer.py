@@ -10,7 +10,7 @@ from queuesvc.broker.broker import Broker
 from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.replies import Published, Received, Reply
-from queuesvc.store.sqlite import SqliteStore
+from queuesvc.store.sqlite.store import SqliteStore
 from tests.support.brokers import (
     ack,
     bodies,

@@ -14,7 +14,7 @@ from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.model import QueueSettings, QueueView
 from queuesvc.domain.replies import Published, Received, Settled
-from queuesvc.store.sqlite import SqliteStore
+from queuesvc.store.sqlite.store import SqliteStore
 from tests.support.brokers import (
     Full,
     Hands,

@@ -10,7 +10,7 @@ from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.model import QueueSettings
 from queuesvc.domain.replies import Received
-from queuesvc.store.sqlite import SqliteStore
+from queuesvc.store.sqlite.store import SqliteStore
 from tests.support.brokers import (
     Hands,
     ack,

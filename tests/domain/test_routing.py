@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from queuesvc.domain.model import Binding, Exchange, ExchangeType, Headers, HeaderValue
-from queuesvc.domain.routing import Router
+from queuesvc.domain.routing.router import Router
 from tests.model.routes import route
 
 WORDS = st.sampled_from(["a", "b", "ab", "", "*", "#", "ä"])

@@ -20,7 +20,7 @@ from typing import Any
 
 from queuesvc.domain import commands as c
 from queuesvc.store.memory import MemoryStore
-from queuesvc.store.sqlite import SqliteStore
+from queuesvc.store.sqlite.store import SqliteStore
 from tests.model.histories import Histories, Seeded
 from tests.model.lockstep import LIMITS, Lockstep
 from tests.model.side import Difference, Open

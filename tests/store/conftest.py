@@ -7,7 +7,7 @@ import pytest
 
 from queuesvc.store.interface import Store
 from queuesvc.store.memory import MemoryStore
-from queuesvc.store.sqlite import SqliteStore
+from queuesvc.store.sqlite.store import SqliteStore
 from tests.store.driver import Driver
 
 DURABLE: dict[str, Callable[[Path], Store]] = {"sqlite": SqliteStore}

@@ -10,7 +10,7 @@ from queuesvc.broker.clock import Clock
 from queuesvc.domain import commands as c
 from queuesvc.domain.model import Envelope, QueueSettings, QueueStats, QueueView
 from queuesvc.domain.replies import Published, Received, Settled
-from queuesvc.store.sqlite import SqliteStore
+from queuesvc.store.sqlite.store import SqliteStore
 
 PROPERTIES = '"content_type":"text/plain","headers":{},"priority":0,"group":null,"correlation_id":null,"reply_to":null'
 

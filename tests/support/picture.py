@@ -6,7 +6,7 @@ from queuesvc.domain.machine.queue import Queue
 from queuesvc.domain.machine.state import State as Machine
 from queuesvc.domain.messages import DELAYED, LEASED, READY, Lease, Message
 from queuesvc.domain.model import State
-from queuesvc.store.sqlite import SqliteStore
+from queuesvc.store.sqlite.store import SqliteStore
 
 
 class Standing(NamedTuple):

@@ -10,7 +10,7 @@ from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Refused
 from queuesvc.domain.model import QueueSettings, QueueStats, QueueView
 from queuesvc.domain.replies import Received, Reply, Settled
-from queuesvc.store.sqlite import SqliteStore
+from queuesvc.store.sqlite.store import SqliteStore
 from tests.support.brokers import receipts
 
 START = 1_764_000_000_000

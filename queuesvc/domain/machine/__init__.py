@@ -57,7 +57,3 @@ writing when a message is handed out, and an older receipt can never match.
 A group goes on only with its head: its other messages are ready, and counted so, but not on offer, and
 while one of the group is leased or delayed by a give-back none is. So a blocked group costs a receive nothing.
 """
-
-from queuesvc.domain.machine.machine import Machine
-
-__all__ = ["Machine"]

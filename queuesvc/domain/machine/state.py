@@ -13,7 +13,7 @@ from queuesvc.domain.machine.queue import Queue, Route
 from queuesvc.domain.messages import DELAYED, LEASED, READY, Group, Lease, Message
 from queuesvc.domain.model import Content, Headers
 from queuesvc.domain.receipts import Receipts
-from queuesvc.domain.routing import Router
+from queuesvc.domain.routing.router import Router
 from queuesvc.domain.timers import Kind, Timer, Timers
 from queuesvc.domain.waiting import Waiting
 

@@ -1,5 +1,1 @@
 """Where a message goes: a table of bindings for each exchange type, and the router over them."""
-
-from queuesvc.domain.routing.router import Router
-
-__all__ = ["Router"]

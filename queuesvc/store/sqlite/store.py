@@ -14,7 +14,7 @@ from queuesvc.domain.effects import Leased
 from queuesvc.domain.errors import Refused
 from queuesvc.domain.ids import TAG_BITS, Ids
 from queuesvc.domain.limits import Limits
-from queuesvc.domain.machine import Machine
+from queuesvc.domain.machine.machine import Machine
 from queuesvc.domain.machine.restore import restore
 from queuesvc.domain.machine.state import Numbers
 from queuesvc.domain.model import Content

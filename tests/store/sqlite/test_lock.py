@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from queuesvc.store.interface import StoreRefused
-from queuesvc.store.sqlite import SqliteStore
+from queuesvc.store.sqlite.store import SqliteStore
 from tests.support.server import Server, ServerFailed
 
 
@@ -40,7 +40,7 @@ def test_the_lock_is_not_inherited_by_children(folder: Path) -> None:
     """A process that a broker started and that outlives it does not keep the folder."""
     holder = (
         "import asyncio, subprocess, sys\n"
-        "from queuesvc.store.sqlite import SqliteStore\n"
+        "from queuesvc.store.sqlite.store import SqliteStore\n"
         f"store = SqliteStore({str(folder)!r})\n"
         "asyncio.run(store.open())\n"
         "child = subprocess.Popen(['tail', '-f', '/dev/null'], close_fds=False)\n"
