@@ -178,7 +178,8 @@ class Ready:
         else:
             heappush(self._grouped, message.number)
             group.add(message)
-            self.offer(group, now)
+            if not group.held and group.head(self._messages, now) is message:
+                heappush(self._band(message.priority).returned, message.number)
 
     def offer(self, group: Group, now: int) -> None:
         """Put the head of a group among those to be handed out, unless the group is held up."""

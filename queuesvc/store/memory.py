@@ -40,7 +40,10 @@ class MemoryStore:
         for deaths, number in effects.deaths:
             self._contents[number] = self._contents[number]._replace(deaths=deaths)
         applied = Applied(
-            [self._filled(o) for o in outcomes], [(r, self._received(o)) for r, o in served], bool(effects)
+            [self._filled(outcome) for outcome in outcomes],
+            [(receive, self._received(outcome)) for receive, outcome in served],
+            bool(effects),
+            effects.replies,
         )
         gone = {change.id for change in effects.topology if isinstance(change, QueueDropped)}
         dropped = [number for number, queue_id in self._queue_ids.items() if queue_id in gone] if gone else []

@@ -18,6 +18,8 @@ from queuesvc.domain.waiting import Waiting
 
 DUE_AT_ONCE = 1000
 DUE_BYTES_AT_ONCE = 8 * 1024 * 1024
+# Beside what only changes its state: a dead letter is looked up, routed and stored again.
+COST_OF_A_MOVE = 5
 SERVED_BYTES_AT_ONCE = 64 * 1024 * 1024
 FREED_AT_ONCE = 5000
 
@@ -131,9 +133,11 @@ class Machine:
             timer = state.timers.pop_due(state.now)
             if timer is None:
                 return
-            inserted = len(state.effects.inserts)
+            moved_before = len(state.effects.inserts)
             done += TIMERS[timer.kind](state, timer)
-            moved += sum(len(message.content.body) for message in state.effects.inserts[inserted:])
+            new = state.effects.inserts[moved_before:]
+            done += len(new) * COST_OF_A_MOVE
+            moved += sum(len(message.content.body) for message in new)
 
     def _send_away(self, waiting: Waiting, served: list[tuple[c.Receive, Outcome]]) -> None:
         """Who waits at a queue that was deleted is told so, even if another is made under its name."""

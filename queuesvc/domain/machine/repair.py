@@ -20,7 +20,7 @@ from queuesvc.domain.replies import Done, Purge, Redriven, Released
 
 Source = Literal["dead", "arrived"]
 
-LOOKED_AT_ONCE = 1000
+LOOKED_AT_ONCE = 500
 MOVED_BYTES_AT_ONCE = 8 * 1024 * 1024
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from queuesvc.store.interface import StoreRefused
-from queuesvc.store.sqlite.store import SqliteStore, migrations
+from queuesvc.store.sqlite import migrations
+from queuesvc.store.sqlite.store import SqliteStore
 from tests.support.brokers import to_queue
 from tests.support.stores import START, Hand, Nobody, look
 
