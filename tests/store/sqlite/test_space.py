@@ -9,8 +9,9 @@ import pytest
 from queuesvc.broker.broker import Broker
 from queuesvc.domain import commands as c
 from queuesvc.domain.model import Exchange, ExchangeType, QueueSettings
+from queuesvc.store.sqlite import upkeep
 from queuesvc.store.sqlite.rows import SHARED_BYTES
-from queuesvc.store.sqlite.store import SqliteStore, upkeep
+from queuesvc.store.sqlite.store import SqliteStore
 from tests.support import brokers
 from tests.support.brokers import bodies, envelope, receipts, running, stats_of, to_queue
 from tests.support.stores import Hand, reading
