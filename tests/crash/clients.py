@@ -58,7 +58,17 @@ class World:
                     await step(client)
                 except Unanswered:
                     self.ledger.unanswered += 1
+            await client.try_again()
             await client.settle("ack", client.held, "acked")
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A publish call."""
+
+    sent: Sent
+    path: str
+    request: dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -68,6 +78,7 @@ class Client:
     world: World
     http: httpx2.AsyncClient
     held: list[Delivered] = field(default_factory=list)
+    unanswered: Attempt | None = None
 
     async def call(self, path: str, **request: Any) -> httpx2.Response:
         """POST. Raises `Unanswered`."""
@@ -92,8 +103,7 @@ class Client:
         else:
             params["routing_key"] = chance.choice(sorted(KEYS))
             path, sent = f"/v1/exchanges/{EXCHANGE}/messages", self._prepare(1, KEYS[params["routing_key"]])
-        answer = await self.call(path, params=params, content=self._body(sent, 0))
-        self._note(sent, answer, lambda told: [told])
+        await self._send(Attempt(sent, path, {"params": params, "content": self._body(sent, 0)}))
 
     async def publish_batch(self) -> None:
         """Many at once: all or none of them."""
@@ -103,8 +113,7 @@ class Client:
             {"routing_key": key, "body_base64": base64.b64encode(self._body(sent, n)).decode()}
             for n in range(len(sent.tags))
         ]
-        answer = await self.call(f"/v1/exchanges/{EXCHANGE}/messages/batch", json={"messages": envelopes})
-        self._note(sent, answer, lambda told: told["results"])
+        await self._send(Attempt(sent, f"/v1/exchanges/{EXCHANGE}/messages/batch", {"json": {"messages": envelopes}}))
 
     async def publish_bad(self) -> None:
         """A batch whose last envelope is bad: nothing of it may ever come out."""
@@ -129,14 +138,34 @@ class Client:
     def _body(sent: Sent, index: int) -> bytes:
         return f"{sent.tags[index]} ".encode().ljust(sent.sizes[index], b".")
 
-    def _note(self, sent: Sent, answer: httpx2.Response, results: Callable[[Any], list[Any]]) -> None:
-        if answer.status_code != 201:
+    async def _send(self, attempt: Attempt) -> None:
+        """Publish; half of the time with a key, to try it again where the answer does not come."""
+        if self.world.chance.random() < 0.5:
+            attempt.request["headers"] = {"Idempotency-Key": attempt.sent.tags[0]}
+            self.unanswered = attempt
+        self._note(attempt.sent, await self.call(attempt.path, **attempt.request), first=True)
+        self.unanswered = None
+
+    async def try_again(self) -> bool:
+        """Send again what was not answered, under the same key; whether there was such a thing."""
+        attempt = self.unanswered
+        if attempt is None:
+            return False
+        self._note(attempt.sent, await self.call(attempt.path, **attempt.request), first=False)
+        self.world.ledger.tried_again += 1
+        self.unanswered = None
+        return True
+
+    def _note(self, sent: Sent, answer: httpx2.Response, first: bool) -> None:
+        told = answer.json()
+        duplicate = not first and answer.status_code == 200 and told["duplicate"] is True
+        if answer.status_code != 201 and not duplicate:
             self.world.ledger.problems.append(f"a publish was answered {answer.status_code} {answer.text}")
             return
-        told = results(answer.json())
+        results = told.get("results", [told])
         sent.outcome = Outcome.DONE
-        sent.ids = [result["id"] for result in told]
-        if any(tuple(result["queues"]) != sent.queues for result in told):
+        sent.ids = [result["id"] for result in results]
+        if any(tuple(result["queues"]) != sent.queues for result in results):
             self.world.ledger.problems.append(f"{sent.tags} went to {told}, not to {sent.queues}")
 
     # --- receiving ---------------------------------------------------------------
@@ -193,6 +222,8 @@ class Client:
 async def publishes(client: Client) -> None:
     """A publisher."""
     chance = client.world.chance.random()
+    if await client.try_again():
+        return
     if chance < 0.05:
         await client.publish_bad()
     elif chance < 0.4:

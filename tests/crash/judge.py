@@ -20,6 +20,10 @@ def judge(ledger: Ledger, stats: dict[str, dict[str, int]]) -> list[str]:
         present.update(queue for queue, _ in there)
         if sent.outcome is Outcome.DONE and len(there) != len(copies):
             problems.append(f"lost, though answered 201: {sorted(set(copies) - set(there))[:5]}")
+        for tag, id_ in zip(sent.tags, sent.ids, strict=False):
+            others = {d.id for queue in sent.queues for d in ledger.delivered.get((queue, tag), ())} - {id_}
+            if others:
+                problems.append(f"{tag} was answered as {id_} and came as {others}")
         if sent.outcome is Outcome.UNKNOWN and there and len(there) != len(copies):
             problems.append(f"half stored: {len(there)} of {len(copies)} copies of {sent}")
     for deliveries in ledger.delivered.values():

@@ -54,6 +54,7 @@ class Ledger:
     delivered: dict[tuple[str, str], list[Delivered]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     unanswered: int = 0
+    tried_again: int = 0
     tags: int = 0
 
     def new_tag(self) -> str:

@@ -30,6 +30,7 @@ class Report:
     redelivered: int
     acked: int
     unanswered: int
+    tried_again: int
     held_over: int
     problems: list[str]
 
@@ -38,6 +39,7 @@ class Report:
             f"{self.kills} kills: {self.published} messages answered 201 and {self.unknown} unknown, "
             f"{self.delivered} deliveries ({self.redelivered} again), {self.acked} acked, "
             f"{self.held_over} receipts held over a kill, {self.unanswered} calls cut off, "
+            f"{self.tried_again} publishes tried again, "
             f"{len(self.problems)} problems"
         )
 
@@ -162,6 +164,7 @@ def report(world: World, kills: int, held_over: int, problems: list[str]) -> Rep
         sum(delivery.delivery_count > 1 for delivery in deliveries),
         len(ledger.settled("acked")),
         ledger.unanswered,
+        ledger.tried_again,
         held_over,
         problems,
     )

@@ -40,3 +40,4 @@ async def hold_out(tmp_path: Path, kills: int, seed: int) -> None:
     assert report.held_over == 20 * kills
     assert report.unanswered >= kills
     assert report.redelivered > 0
+    assert report.tried_again > 0
