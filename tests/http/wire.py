@@ -121,6 +121,15 @@ def read_answer(connection: socket.socket) -> tuple[int, bytes] | None:
     return int(status_line.split()[1]), body
 
 
+def skip_answers(connection: socket.socket, count: int) -> None:
+    """Read until so many pipelined requests were answered with a success; what comes on the heels of that is lost."""
+    got = b""
+    while got.count(b"HTTP/1.1 20") < count:
+        chunk = _read(connection)
+        assert chunk, got
+        got += chunk
+
+
 def messages_of(answer: tuple[int, bytes] | None) -> list[Json]:
     """The messages of a receive's answer."""
     assert answer is not None
