@@ -68,7 +68,8 @@ class Broker:
         Commands are applied in the order of their submits, whoever awaits them. Raises
         `unavailable` at once for a publish while shutting down, or while too much waits.
         """
-        if not self.accepting and isinstance(command, c.Publish):
+        publishes = isinstance(command, c.Publish) or (isinstance(command, c.Transaction) and command.publishes)
+        if publishes and not self.accepting:
             raise unavailable("the broker is shutting down")
         return self._committer.put(command)
 
@@ -97,8 +98,11 @@ class Broker:
                 timeout.cancel()
 
     def _abandon(self, waiter: Waiter) -> None:
-        if self._waiters.leave(waiter) or waiter.answer.cancelled():
-            return  # not served, or the committer will see that nobody wants the answer
+        if self._waiters.leave(waiter):
+            self._committer.wake()
+            return
+        if waiter.answer.cancelled():
+            return  # the committer will see that nobody wants the answer
         if waiter.answer.exception() is None and waiter.answer.result().lease:
             self._committer.undeliver(waiter.receive.queue, waiter.answer.result().lease)
 
@@ -111,7 +115,7 @@ class Broker:
 
         Returns the publish's answer and the reply's content, None where none came. Raises `Refused`.
         """
-        reply: asyncio.Future[Content] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[Content | None] = asyncio.get_running_loop().create_future()
         self._waiters.expect(address, reply)
         try:
             published = await self.submit(publish)
@@ -132,9 +136,9 @@ class Broker:
             assert isinstance(step, Redriven)
             moved += step.moved
             failed += step.failed
-            if step.after is None or moved >= command.max_messages or command.ids is not None:
-                return Redriven(moved, failed)
-            command = replace(command, source=step.source, after=step.after)
+            if step.after is None or moved >= command.max_messages:
+                return Redriven(moved, failed, step.source)
+            command = replace(command, source=step.source, after=step.after, before=step.before)
 
     async def undeliver(self, queue: str, lease: int) -> None:
         """The answer with this lease could not be written: its messages are ready again, uncounted."""

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from queuesvc.broker.meter import Meter
 from queuesvc.broker.waiters import Waiter, Waiters
@@ -73,6 +73,7 @@ class Committer:
         self._line: deque[tuple[c.Command | c.Query, Answer, int]] = deque()
         self._line_bytes = 0
         self._under_way: list[Item] = []
+        self._unserved: Collection[str] = ()
         self._impatient: list[Waiter] = []
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -179,12 +180,16 @@ class Committer:
         commands, queries = self._take()
         self._under_way = commands
         impatient, self._impatient = self._impatient, []
+        self._unserved = ()
         try:
             await self._commit(commands)
         except StoreUnavailable as error:
             await self._commit_without_publishes(commands, error)
         for waiter in impatient:
-            self.send_away(waiter)
+            if waiter.receive.queue in self._unserved:
+                self._impatient.append(waiter)  # its turn comes with the next batch
+            elif self._waiters.leave(waiter) and not waiter.answer.done():
+                waiter.answer.set_result(NOTHING)
         for query, answer in queries:
             await self._answer(query, answer)
         if self._line:
@@ -261,6 +266,9 @@ class Committer:
                 answer.set_result(reply)
         for receive, received in applied.served:
             self._hand_over(receive, received)
+        self._unserved = applied.unserved
+        if applied.unserved:
+            self._wake.set()
         for address, content in applied.answers:
             self._waiters.hand_reply(address, content)
 
@@ -310,8 +318,14 @@ class Committer:
 
     def send_away(self, waiter: Waiter) -> None:
         """Whoever still waits gets the empty answer."""
-        if self._waiters.leave(waiter) and not waiter.answer.done():
-            waiter.answer.set_result(NOTHING)
+        if self._waiters.leave(waiter):
+            self.wake()
+            if not waiter.answer.done():
+                waiter.answer.set_result(NOTHING)
+
+    def wake(self) -> None:
+        """Make a batch soon, even of no commands: somebody left a line, and an unused queue may expire by that."""
+        self._wake.set()
 
     # --- what time does --------------------------------------------------------------
 

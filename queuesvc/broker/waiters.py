@@ -29,7 +29,7 @@ class Waiters:
         self._counts: dict[str, int] = {}
         self._by_receive: dict[Receive, Waiter] = {}
         self._new: dict[str, None] = {}
-        self._askers: dict[str, asyncio.Future[Content]] = {}
+        self._askers: dict[str, asyncio.Future[Content | None]] = {}
 
     def __len__(self) -> int:
         return sum(self._counts.values())
@@ -109,7 +109,7 @@ class Waiters:
 
     # --- requests that wait for a reply -----------------------------------------------
 
-    def expect(self, address: str, answer: asyncio.Future[Content]) -> None:
+    def expect(self, address: str, answer: asyncio.Future[Content | None]) -> None:
         """Somebody waits for the reply to this address."""
         self._askers[address] = answer
 
@@ -131,7 +131,7 @@ class Waiters:
         """The broker is shutting down: nobody waits for a reply any more."""
         for answer in self._askers.values():
             if not answer.done():
-                answer.set_exception(TimeoutError())
+                answer.set_result(None)
 
     def _one_less(self, queue: str) -> None:
         self._counts[queue] -= 1

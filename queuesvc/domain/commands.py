@@ -189,7 +189,8 @@ class Redrive:
     `source` "dead": the queue's own dead ones, to the tail of it, or of `to_queue`. "arrived": the ready ones
     that were dead-lettered into it, to the queue they died in, or `to_queue`. None: dead if there are any.
     At most `max_messages` are moved, and a bounded number is looked at, behind the number `after`:
-    the reply says whether to go on. With `ids`, those alone.
+    the reply says whether to go on. With `ids`, those alone. Those from the number `before` on came
+    later than the redrive and are left; 0 is as of now.
     """
 
     queue: str
@@ -198,6 +199,7 @@ class Redrive:
     ids: tuple[str, ...] | None = None
     to_queue: str | None = None
     after: int = 0
+    before: int = 0
     dry_run: bool = False
 
 

@@ -107,13 +107,14 @@ class Redriven:
     """How many messages were (or would be) redriven, and those that could not be, by id.
 
     `source` is what was chosen. `after` is the number of the last message looked at, None
-    once there are no more.
+    once there are no more; `before` the first that came too late.
     """
 
     moved: int
     failed: tuple[tuple[str, Code], ...] = ()
     source: Literal["dead", "arrived"] = "dead"
     after: int | None = None
+    before: int = 0
 
 
 @dataclass(frozen=True, slots=True)

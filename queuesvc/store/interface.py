@@ -4,7 +4,7 @@ Nothing here speaks of one process or of SQLite; every store passes the same
 suite (`tests/store`) and the same random histories (`tests/model`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,13 +34,15 @@ class Applied:
     """A batch that is on the disk: a reply or refusal for each command, and each receive served.
 
     `wrote` tells whether there was anything to write. `answers` are for those who
-    asked, at their reply addresses.
+    asked, at their reply addresses. `unserved` are the queues at which more could have been handed
+    out than one batch may: the next goes on there.
     """
 
     replies: list[Reply | Refused]
     served: list[tuple[Receive, Received | Refused]]
     wrote: bool
     answers: list[tuple[str, Content]] = field(default_factory=list)
+    unserved: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

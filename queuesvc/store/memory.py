@@ -44,6 +44,7 @@ class MemoryStore:
             [(receive, self._received(outcome)) for receive, outcome in served],
             bool(effects),
             effects.replies,
+            self._machine.unserved,
         )
         gone = {change.id for change in effects.topology if isinstance(change, QueueDropped)}
         dropped = [number for number, queue_id in self._queue_ids.items() if queue_id in gone] if gone else []

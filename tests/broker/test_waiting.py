@@ -101,7 +101,6 @@ async def test_a_paused_queue_lets_them_wait_until_it_goes_on(broker: Broker) ->
     assert bodies(await waits) == [b"x"]
 
 
-@pytest.mark.xfail(reason="who does not wait is sent away when the batch's bytes are used up", strict=True)
 async def test_many_large_receives_at_once_are_all_served_though_not_by_one_batch(broker: Broker) -> None:
     """Also those that do not wait: there is something for each of them."""
     large = b"x" * (10 * 1024 * 1024)

@@ -1,7 +1,7 @@
 """Idempotency: what was answered to a publish, kept for a while under the publisher's key.
 
-A record belongs to a scope: the exchange (`x:name`), queue (`q:id`) or the
-transactions (`t`) that the publish was sent to. It is written in the publish's own transaction.
+A record belongs to a scope: the exchange (`x:name`) or queue (`q:id`) that the message was sent to,
+`b:` before it where the key covers a whole batch; the transactions (`t`), or the reply addresses (`r`). It is written in the publish's own transaction.
 """
 
 import json
@@ -17,6 +17,11 @@ from queuesvc.domain.replies import Published, PublishResult, Transacted
 
 TRANSACTIONS = "t"
 TRANSACTION_WINDOW_SECONDS = 300
+
+
+def whole(scope: str) -> str:
+    """The scope of keys that cover a whole publish: an envelope's own key is another, even if spelled alike."""
+    return f"b:{scope}"
 
 
 def fingerprint(parts: Iterable[Any]) -> bytes:
@@ -82,8 +87,9 @@ class Records:
 
     def drop_scope(self, scope: str, effects: Effects) -> None:
         """The exchange or queue is gone: a later one of its name knows nothing of them."""
-        if self._scopes.pop(scope, None) is not None:
-            effects.scopes_ended.append((scope,))
+        for gone in (scope, whole(scope)):
+            if self._scopes.pop(gone, None) is not None:
+                effects.scopes_ended.append((gone,))
 
     def end(self, now: int, most: int) -> list[tuple[str, str]]:
         """Drop records whose window is over, at most so many; returns their scopes and keys."""

@@ -1,6 +1,6 @@
 """The interpreter: each command to its rule, a batch at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from queuesvc.domain import commands as c
@@ -74,7 +74,7 @@ class Machine:
         self.state = State(receipts, ids, contents, limits or Limits())
         self._started = False
         # Queues at which the last batch handed out all that one batch may: the next goes on.
-        self._unserved: dict[str, None] = {}
+        self.unserved: dict[str, None] = {}
 
     @property
     def effects(self) -> Effects:
@@ -95,6 +95,8 @@ class Machine:
         self.state.waiting = waiting
         if not self._started:
             self._start()
+        came = waiting.new()
+        self._note_use(came)
         self._do_due()
         served: list[tuple[c.Receive, Outcome]] = []
         outcomes: list[Outcome] = []
@@ -102,7 +104,7 @@ class Machine:
             outcomes.append(self._shown(self._one(command), waiting))
             if self.state.deleted:
                 self._send_away(waiting, served)
-        self._serve(waiting, served)
+        self._serve(waiting, came, served)
         return outcomes, served
 
     def _start(self) -> None:
@@ -110,6 +112,13 @@ class Machine:
         self._started = True
         for queue in self.state.queues.values():
             self.state.used(queue)
+
+    def _note_use(self, names: Collection[str]) -> None:
+        """Queues that somebody came to, or left unserved, are in use: before what is due could delete them."""
+        for name in names:
+            queue = self.state.queues.get(name)
+            if queue is not None:
+                self.state.used(queue)
 
     def _one(self, command: c.Command) -> Outcome:
         try:
@@ -146,20 +155,17 @@ class Machine:
                 served.append((receive, self._one(receive)))
         self.state.deleted.clear()
 
-    def _serve(self, waiting: Waiting, served: list[tuple[c.Receive, Outcome]]) -> None:
+    def _serve(self, waiting: Waiting, came: Collection[str], served: list[tuple[c.Receive, Outcome]]) -> None:
         """Hand what is ready to those who wait for it, first come, first served."""
         state = self.state
-        came = waiting.new()
-        names = dict.fromkeys((*self._unserved, *state.gained, *came))
-        self._unserved = {}
+        names = dict.fromkeys((*self.unserved, *state.gained, *came))
+        self.unserved = {}
         room = SERVED_BYTES_AT_ONCE
         for name in names:
             queue = state.queues.get(name)
-            if queue is not None and name in came:
-                state.used(queue)
             while queue is None or delivery.can_receive(queue, state.now):
                 if room <= 0:
-                    self._unserved[name] = None
+                    self.unserved[name] = None
                     break
                 receive = waiting.take(name)
                 if receive is None:
@@ -175,7 +181,7 @@ class Machine:
 
     def next_due(self) -> int | None:
         """The earliest moment at which something is due."""
-        if self._unserved:
+        if self.unserved:
             return self.state.now
         return self.state.timers.next_due()
 

@@ -47,6 +47,7 @@ def publish(state: State, command: Publish) -> Published:
     scope, window_ms = _scope(state, command)
     if not command.idempotency_key:
         return store(state, [command], plan(state, [command], command.batch))
+    scope = idempotency.whole(scope)
     print_ = idempotency.fingerprint(idempotency.publish_parts(command))
     answer = state.records.find(scope, command.idempotency_key, print_, state.now)
     if answer is not None:

@@ -4,7 +4,7 @@ import json
 from array import array
 from collections.abc import Iterable, Iterator
 from heapq import merge, nsmallest
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Literal
 
 from queuesvc.domain.commands import PurgeQueue, Redrive, Release, RemoveMessage
@@ -103,9 +103,10 @@ def redrive(state: State, command: Redrive) -> Redriven:
     if command.to_queue is not None:
         state.queue(command.to_queue)
     source: Source = command.source or ("dead" if queue.dead else "arrived")
+    before = command.before or state.numbers.message
     failed: list[tuple[str, Code]] = []
     numbers = _numbers(state, queue, command, source, failed)
-    looked = list(islice(numbers, LOOKED_AT_ONCE))
+    looked = list(islice(takewhile(lambda number: number < before, numbers), LOOKED_AT_ONCE))
     moved = 0
     size = 0
     last = command.after
@@ -117,16 +118,18 @@ def redrive(state: State, command: Redrive) -> Redriven:
         last = number
         content = state.contents.content(number)
         target = _target(state, queue, command, source, content)
-        if target is None:
-            continue
-        if isinstance(target, str):
-            failed.append((state.ids.make(content.published_at, content.first), Code.QUEUE_NOT_FOUND))
+        if not isinstance(target, Queue):
+            id_ = state.ids.make(content.published_at, content.first)
+            if target is not None:
+                failed.append((id_, Code.QUEUE_NOT_FOUND))
+            elif command.ids is not None:
+                failed.append((id_, Code.MESSAGE_NOT_FOUND))
             continue
         moved += 1
         size += len(content.body)
         if not command.dry_run:
             _redrive_one(state, queue, target, number, content)
-    return Redriven(moved, tuple(failed), source, last if more else None)
+    return Redriven(moved, tuple(failed), source, last if more else None, before)
 
 
 def _numbers(
@@ -139,10 +142,11 @@ def _numbers(
         for id_ in dict.fromkeys(command.ids):
             number = state.number_of(queue, id_)
             message = None if number is None else queue.messages.get(number)
-            if number is None or (READY if message is None else message.state) is not wanted:
+            if number is not None and (READY if message is None else message.state) is wanted:
+                if number > command.after:
+                    found.add(number)
+            elif not command.after:  # a later step finds those gone that an earlier one moved
                 failed.append((id_, Code.MESSAGE_NOT_FOUND))
-            else:
-                found.add(number)
         return iter(sorted(found))
     ready = () if wanted is DEAD else queue.ready.fresh_priorities()
     objects = (m.number for m in queue.messages.values() if m.state is wanted and m.number > command.after)

@@ -177,6 +177,7 @@ class SqliteStore:
             [(receive, _received(outcome, contents)) for receive, outcome in served],
             wrote,
             machine.effects.replies,
+            machine.unserved,
         )
 
     async def _write(self, machine: Machine, leased: list[Leased]) -> dict[int, Content]:
