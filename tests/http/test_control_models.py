@@ -112,6 +112,7 @@ BAD = [
     ("dead_letter_routing_key", "ü" * 128),
     ("dead_letter_routing_key", "a\x7f"),
     ("message_ttl_seconds", -0.001),
+    ("message_ttl_seconds", 0),
     ("message_ttl_seconds", 1e300),
     ("delay_seconds", 366 * 86_400 + 1),
     ("max_messages", 0),

@@ -71,7 +71,7 @@ class QueueDeclaration(Strict):
     """where dead messages go; null: they stay in the queue in state `dead`"""
     dead_letter_routing_key: Text | None = None
     """the routing key they go with; null: the message's own"""
-    message_ttl_seconds: Seconds | None = None
+    message_ttl_seconds: SomeSeconds | None = None
     """a message not settled by then expires"""
     delay_seconds: DelaySeconds = _DEFAULTS.delay_seconds
     """a new message is ready only after this"""

@@ -163,7 +163,7 @@ def _other_vhosts(document: Mapping[str, Any], wanted: str, explicit: bool) -> l
             name,
             None,
             "another virtual host, to be imported by itself (?vhost=): "
-            + ", ".join(f"{count} {section}" for section, count in inside.items()),
+            + ", ".join(f"{section}: {count}" for section, count in inside.items()),
         )
         for name, inside in sorted(counts.items())
         if name != wanted

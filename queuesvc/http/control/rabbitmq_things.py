@@ -23,6 +23,12 @@ BUILT_IN: Final = {
 }
 """Exchanges that every virtual host has, so that no export names them."""
 
+DEFAULT: Final = "amq.default"
+"""The name that RabbitMQ's management gives to the default exchange. There is none here until somebody makes it."""
+
+UNNAMED: Final = "rabbitmq:unnamed"
+"""Stands for a dead-letter exchange whose name cannot be here."""
+
 _GRAMMAR: Final = "a name is 1 to 255 characters of A-Z a-z 0-9 . _ : - and begins with a letter or a digit here"
 _UNKNOWN: Final = "nothing here is known by this name"
 _HINTS: Final = {"x-delayed-message": "; each publish says its own delay_seconds"}
@@ -220,27 +226,25 @@ def _number(thing: Thing, argument: str, value: Any, settings: dict[str, Any]) -
 
 
 def _dead_lettering(thing: Thing, arguments: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Where its dead letters go. To an exchange that cannot be, they stay in the queue rather than being lost."""
     exchange = arguments.pop("x-dead-letter-exchange", None)
     key = arguments.pop("x-dead-letter-routing-key", None)
     if exchange == "":
-        to = thing.name if key is None else key
+        exchange = DEFAULT
         thing.note(
-            f"the default exchange is no dead-letter exchange here: make one and bind it to the queue {to!r}; until "
-            "then dead messages wait in the queue",
+            f"there is no default exchange here: dead letters wait in the queue until there is a direct exchange "
+            f"{DEFAULT!r} and a binding from it to each queue they are for",
             "x-dead-letter-exchange",
         )
-        return
-    if exchange is not None:
-        if type(exchange) is not str or NAME.fullmatch(exchange) is None:
-            thing.note(_GRAMMAR, "x-dead-letter-exchange")
-            return
-        settings["dead_letter_exchange"] = exchange
-    if key is not None:
-        why = _text_fault(key)
-        if why is not None:
-            thing.note(why, "x-dead-letter-routing-key")
-            return
+    elif exchange is not None and (type(exchange) is not str or NAME.fullmatch(exchange) is None):
+        thing.note(f"{_GRAMMAR}; dead letters wait in the queue until it has another", "x-dead-letter-exchange")
+        exchange = UNNAMED
+    settings["dead_letter_exchange"] = exchange
+    why = None if key is None else _text_fault(key)
+    if why is None:
         settings["dead_letter_routing_key"] = key
+    else:
+        thing.note(why, "x-dead-letter-routing-key")
 
 
 def _text_fault(value: Any) -> str | None:
