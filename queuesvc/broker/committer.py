@@ -216,7 +216,7 @@ class Committer:
         else:
             self._resolve(commands, applied)
             if applied.wrote:
-                self._count(len(commands), time.perf_counter() - began)
+                self._count(len(commands) + len(applied.served), time.perf_counter() - began)
 
     async def _commit_without_publishes(self, commands: list[Item], error: StoreUnavailable) -> None:
         """A full disk must not keep anybody from emptying it: what takes no room is tried once more by itself."""
@@ -279,6 +279,8 @@ class Committer:
                 answer.set_exception(received)
             return
         self._meter.delivered += len(received.deliveries)
+        if receive.auto_ack:
+            self._meter.acked += len(received.deliveries)
         if not answer.done():
             answer.set_result(received)
         elif received.lease:

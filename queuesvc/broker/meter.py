@@ -41,6 +41,7 @@ class Meter:
     nacked: int = 0
     commits: int = 0
     commit_failures: int = 0
+    # commands of a batch, and receives that it served
     batch_commands: Histogram = field(default_factory=lambda: Histogram(BATCH_SIZES))
     commit_seconds: Histogram = field(default_factory=lambda: Histogram(COMMIT_SECONDS))
     waiting: int = 0
