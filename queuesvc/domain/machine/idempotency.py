@@ -1,7 +1,8 @@
 """Idempotency: what was answered to a publish, kept for a while under the publisher's key.
 
-A record belongs to a scope: the exchange (`x:name`) or queue (`q:id`) that the message was sent to,
-`b:` before it where the key covers a whole batch; the transactions (`t`), or the reply addresses (`r`). It is written in the publish's own transaction.
+A record belongs to a scope: the exchange (`x:name`) or queue (`q:id`) that the message was sent to, with
+`b:` before it where the key covers a whole batch; the transactions (`t`); or the reply addresses (`r`).
+It is written in the publish's own transaction.
 """
 
 import json
