@@ -69,7 +69,8 @@ class Lockstep:
         for receive in self.line.all():
             self._leave(receive)
         names = sorted(self.model.queues)
-        running: list[Any] = [c.PatchQueue(name, {"paused": False, "delivery_limit": None}) for name in names]
+        open_: dict[str, Any] = {"paused": False, "delivery_limit": None, "retry_backoff": None}
+        running: list[Any] = [c.PatchQueue(name, open_) for name in names]
         await self.take(Batch(tuple(running)))
         await self.take(Batch(advance=10**9))
         while left := [name for name in names if self.model.queues[name].in_state(State.READY)]:
