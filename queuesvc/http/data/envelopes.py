@@ -84,9 +84,10 @@ class Envelopes:
 
     def event_batch(self, body: bytes, options: Mapping[str, Any], queue: str | None) -> tuple[Envelope, ...]:
         """The envelopes of a batch of CloudEvents, perhaps none: each is a structured event in its own bytes."""
+        events = cloudevents.split(body, self._limits.batch_messages)
         found: list[Envelope] = []
         try:
-            for event, own in cloudevents.split(body, self._limits.batch_messages):
+            for event, own in events:
                 if len(own) > self._limits.body_bytes:
                     raise request.too_large(self._limits.body_bytes, "a message's body")
                 fields = cloudevents.publish_options(options, event, queue)
