@@ -1,8 +1,7 @@
 """CloudEvents 1.0 over HTTP: which requests carry them, and whether they are well-formed.
 
 An event is checked and otherwise left alone: a structured one is stored byte for byte, the
-attributes of a binary one become the message's headers. (The SDK for Python makes objects of
-events and takes what the specification forbids; we need neither.)
+attributes of a binary one become the message's headers. (Why not the SDK: docs/architecture.md.)
 
 The specification: CloudEvents 1.0.2 with its JSON format and HTTP protocol binding.
 """

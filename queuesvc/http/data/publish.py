@@ -10,9 +10,11 @@ from queuesvc.domain.commands import Publish
 from queuesvc.domain.errors import invalid
 from queuesvc.domain.limits import Limits
 from queuesvc.domain.model import Envelope
+from queuesvc.domain.replies import Published
 from queuesvc.http import request
 from queuesvc.http.data import cloudevents, results
 from queuesvc.http.data.envelopes import Envelopes, query_options
+from queuesvc.http.data.results import queues_json
 from queuesvc.http.data.single import Single, read_head
 from queuesvc.http.data.wire import send_json
 
@@ -37,22 +39,23 @@ class Publishing:
             return
         else:
             envelope = await self._single.read(scope, receive, queue, query_options(scope["query_string"]))
-        await self._publish(Publish((envelope,), exchange, queue), scope, send)
+        published: Any = await self._broker.submit(Publish((envelope,), exchange, queue))
+        await send_json(scope, send, *self._answer(published))
 
     async def reply(self, address: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Publish the request's body to whoever waits for it at a reply address. 201 with its id."""
         # Every address is used once, so nothing of such a request is worth keeping.
         envelope = await self._single.read(scope, receive, address, query_options(scope["query_string"]))
-        await self._publish(Publish((envelope,), queue=address), scope, send)
+        published: Any = await self._broker.submit(Publish((envelope,), queue=address))
+        await send_json(scope, send, *self._answer(published))
 
-    async def _publish(self, command: Publish, scope: Scope, send: Send) -> None:
-        published: Any = await self._broker.submit(command)
+    def _answer(self, published: Published) -> tuple[int, bytes]:
+        """The answer to one message."""
         first, queues, original_at = published.results[0]
         if original_at:
-            await send_json(scope, send, 200, results.duplicate(first, queues, original_at, self._broker.ids).encode())
-            return
+            return 200, results.duplicate(first, queues, original_at, self._broker.ids).encode()
         public_id = self._broker.ids.make(published.published_at, first)
-        await send_json(scope, send, 201, f'{{"id":"{public_id}","queues":{results.queues_json(queues)}}}'.encode())
+        return 201, f'{{"id":"{public_id}","queues":{queues_json(queues)}}}'.encode()
 
     async def batch(self, exchange: str | None, queue: str | None, scope: Scope, receive: Receive, send: Send) -> None:
         """Publish many, all or none. A result for each, in order: 201, or 200 where nothing of it was new."""

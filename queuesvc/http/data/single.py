@@ -20,7 +20,9 @@ from queuesvc.http.data.wire import CONTENT_ENCODING, refuse_encoded
 KEPT_HEADS: Final = 1024
 IDEMPOTENCY_KEY: Final = b"idempotency-key"
 
-# Request headers that say more about a message than its Content-Type does.
+# Most request headers say nothing about a message; these are in most requests.
+_SILENT: Final = frozenset({b"host", b"user-agent", b"accept", b"accept-encoding", b"connection", b"content-length"})
+# Those that say more about a message than its Content-Type does.
 _TELLING: Final = frozenset({IDEMPOTENCY_KEY, CONTENT_ENCODING})
 _TELLING_BEGIN: Final = (request.MESSAGE_HEADER, cloudevents.HEADER)
 
@@ -67,6 +69,8 @@ class Single:
         """What the envelope holds after its body; None for a message that must be `read`."""
         content_type = b""
         for name, value in scope["headers"]:
+            if name in _SILENT:
+                continue
             if name == b"content-type":
                 content_type = value
             elif name in _TELLING or name.startswith(_TELLING_BEGIN):
