@@ -48,7 +48,7 @@ def serve(settings: Settings) -> int:
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     _allow_many_connections()
     limits = settings.limits.limits()
-    broker = Broker(SqliteStore(settings.data, limits))
+    broker = Broker(SqliteStore(settings.data, limits, settings.reserve_bytes))
     signals = Signals()
     await broker.open()
     _settle_interpreter()

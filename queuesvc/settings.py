@@ -64,6 +64,11 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8642, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     data: Path = Field(default=Path("queuesvc-data"), description="Directory to store in; made where it is missing.")
+    reserve_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        description="Publishes are refused while less is free on the disk; else 64 MiB, or a tenth of a small disk.",
+    )
     log_level: LogLevel = Field(default="info", description="debug, info, warning or error.")
     shutdown_seconds: float = Field(
         default=10, ge=0, allow_inf_nan=False, description="How long a shutdown waits for requests under way."

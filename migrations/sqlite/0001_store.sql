@@ -1,4 +1,4 @@
--- The store of issue one: topology, messages with their bodies, leases.
+-- Topology, messages with their bodies, leases, idempotency records.
 -- Moments are milliseconds since 1970 UTC in broker time. 0 and '' stand for
 -- "none": the driver binds NULL at several times the cost.
 

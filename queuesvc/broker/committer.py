@@ -36,8 +36,6 @@ RETRY_SECONDS = 1.0
 Answer = asyncio.Future[Reply]
 Item = tuple[c.Command, Answer]
 NOTHING = Received()
-# What needs room on the disk for more than the record of what it takes away.
-GROWING = (c.Publish, c.Transaction)
 
 
 def unavailable(why: str) -> Refused:
@@ -103,7 +101,7 @@ class Committer:
 
     def put(self, command: c.Command | c.Query) -> Answer:
         """To the end of the line. Raises `unavailable` where it is too long or the store broke."""
-        if self._retry_at and isinstance(command, GROWING) and time.monotonic() < self._retry_at:
+        if self._retry_at and isinstance(command, c.GROWING) and time.monotonic() < self._retry_at:
             # Each try on a full disk costs a rebuild from the file: one a second is enough.
             raise unavailable("the store could not be written to a moment ago")
         weight = _weight(command)
@@ -222,12 +220,12 @@ class Committer:
         """A full disk must not keep anybody from emptying it: what takes no room is tried once more by itself."""
         log.error("the store can't be written to: %s", error)
         refusal = unavailable(f"the store can't be written to: {error}")
-        others: list[Item] = [(command, answer) for command, answer in commands if not isinstance(command, GROWING)]
+        others: list[Item] = [(command, answer) for command, answer in commands if not isinstance(command, c.GROWING)]
         if len(others) == len(commands):
             self._refuse(commands, refusal)
             return
         for command, answer in commands:
-            if isinstance(command, GROWING) and not answer.done():
+            if isinstance(command, c.GROWING) and not answer.done():
                 answer.set_exception(refusal)
         self._waiters.put_back()
         self._waiters.renew()

@@ -332,6 +332,9 @@ Command = (
     | PutDefinitions
     | Tick
 )
+# What needs room in a store, and asks for it.
+GROWING = (Publish, Transaction, Tick)
+
 Query = (
     GetExchange
     | ListExchanges

@@ -126,7 +126,7 @@ class Effects:
     topology: list[Topology] = field(default_factory=list)
     inserts: list[NewMessage] = field(default_factory=list)
     updates: list[Changed] = field(default_factory=list)
-    deaths: list[tuple[str, int]] = field(default_factory=list)
+    deaths: dict[int, str] = field(default_factory=dict)
     deletes: list[int] = field(default_factory=list)
     leases: dict[int, Lease] = field(default_factory=dict)
     leases_ended: list[int] = field(default_factory=list)

@@ -37,7 +37,7 @@ class MemoryStore:
         for message in effects.inserts:
             self._contents[message.number] = message.content
             self._queue_ids[message.number] = message.queue_id
-        for deaths, number in effects.deaths:
+        for number, deaths in effects.deaths.items():
             self._contents[number] = self._contents[number]._replace(deaths=deaths)
         applied = Applied(
             [self._filled(outcome) for outcome in outcomes],
@@ -66,7 +66,9 @@ class MemoryStore:
     def content(self, number: int) -> Content:
         """The content of one message, in the middle of a batch."""
         message = self._machine.effects.inserted(number)
-        return self._contents[number] if message is None else message.content
+        content = self._contents[number] if message is None else message.content
+        deaths = self._machine.effects.deaths.get(number)
+        return content if deaths is None else content._replace(deaths=deaths)
 
     def contents(self, numbers: Iterable[int], bodies: bool = True) -> dict[int, Content]:
         """The contents of several."""

@@ -203,6 +203,20 @@ async def test_a_broker_opens_on_a_store_it_cannot_write_to_and_goes_on_when_it_
         assert received.deliveries[0].failed_count == 1
 
 
+async def test_a_disk_with_little_room_takes_acks_but_no_publishes(folder: Path) -> None:
+    """An ack, too, must be written before it frees anything: so publishes stop before the disk is full."""
+    async with running(SqliteStore(folder)) as broker:
+        await make_queue(broker, "q")
+        await publish(broker, "q", "x")
+    async with running(SqliteStore(folder, reserve_bytes=2**62)) as broker:
+        received = await broker.receive(c.Receive("q"), 0)
+        with pytest.raises(Refused) as refusal:
+            await broker.submit(to_queue("q", "y"))
+        assert is_unavailable(refusal.value)
+        await broker.submit(c.Ack("q", (f"{received.token}.{received.deliveries[0].number:x}",)))
+        assert (await stats_of(broker, "q")).acked == 1
+
+
 async def test_a_command_the_store_chokes_on_harms_no_other_batch(
     broker: Broker, store: SqliteStore, caplog: pytest.LogCaptureFixture
 ) -> None:

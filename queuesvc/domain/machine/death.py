@@ -105,7 +105,7 @@ def _park(state: State, queue: Queue, message: Message, deaths: list[Death]) -> 
     message.visible_at = message.expires_at = 0
     queue.dead += 1
     state.changed(message, PARKED)
-    state.effects.deaths.append((_inside(deaths), message.number))
+    state.effects.deaths[message.number] = _inside(deaths)
     state.touch(queue)
 
 

@@ -91,6 +91,11 @@ def give_back(state: State, queue: Queue, message: Message, delay_ms: int, named
         leave_by(state, queue, message, "expired")
         return
     _put_back(state, queue, message, delay_ms)
+    _go_along(state, queue, followers)
+
+
+def _go_along(state: State, queue: Queue, followers: list[Message]) -> None:
+    """Back with the one before them in their group, uncounted."""
     for follower in followers:
         if follower.expired(state.now):
             leave_by(state, queue, follower, "expired")
@@ -271,8 +276,7 @@ def _run_out(state: State, queue: Queue, message: Message, lease: Lease) -> None
     else:
         state.make_ready(queue, message)
     state.changed(message, RAN_OUT)
-    for follower in followers:
-        give_back(state, queue, follower, 0)
+    _go_along(state, queue, followers)
 
 
 def delay_ends(state: State, timer: Timer) -> int:

@@ -48,7 +48,7 @@ def _refuse_twice(settles: Iterable[Ack | Nack]) -> None:
     """A receipt in two parts of a transaction cannot mean anything."""
     seen: set[str] = set()
     for settle in settles:
-        for receipt in set(settle.receipts):
+        for receipt in dict.fromkeys(settle.receipts):
             if receipt in seen:
                 raise invalid("receipts", "a receipt stands in two parts of the transaction", receipt=receipt)
             seen.add(receipt)

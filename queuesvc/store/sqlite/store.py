@@ -1,6 +1,7 @@
 """The SQLite store: the machine in memory is the truth while it runs, the file is what it is built from."""
 
 import asyncio
+import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from queuesvc.domain.commands import Command, Query
+from queuesvc.domain.commands import GROWING, Command, Query
 from queuesvc.domain.effects import Leased
 from queuesvc.domain.errors import Refused
 from queuesvc.domain.ids import TAG_BITS, Ids
@@ -20,7 +21,7 @@ from queuesvc.domain.machine.state import Numbers
 from queuesvc.domain.model import Content
 from queuesvc.domain.receipts import Receipts
 from queuesvc.domain.replies import Received, Reply
-from queuesvc.store.interface import Applied, Opened, StoreBroken, StoreRefused, Waiting
+from queuesvc.store.interface import Applied, Opened, StoreBroken, StoreRefused, StoreUnavailable, Waiting
 from queuesvc.store.sqlite import rows, upkeep
 from queuesvc.store.sqlite.lock import FileLock
 from queuesvc.store.sqlite.migrations import check, migrate
@@ -32,6 +33,9 @@ T = TypeVar("T")
 FILE = "queuesvc.db"
 LOCK = "queuesvc.lock"
 BUSY_SECONDS = 5.0
+# Room for two of the largest batches in the log and in the file, so that receives and acks go on.
+RESERVE_BYTES = 64 * 1024 * 1024
+RESERVE_PART = 10
 # The copies of a publish have numbers in a row, one for each queue it reached.
 COPIES_MOST = 10_000
 
@@ -54,10 +58,15 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 class SqliteStore:
-    """A `Store` in a folder: `queuesvc.db`, SQLite's log beside it, and the lock."""
+    """A `Store` in a folder: `queuesvc.db`, SQLite's log beside it, and the lock.
 
-    def __init__(self, folder: Path | str, limits: Limits | None = None) -> None:
+    While less than `reserve_bytes` (None: 64 MiB, or a tenth of a small disk) is free, what needs
+    room is refused as `StoreUnavailable`.
+    """
+
+    def __init__(self, folder: Path | str, limits: Limits | None = None, reserve_bytes: int | None = None) -> None:
         self._folder = Path(folder)
+        self._reserve_bytes = reserve_bytes
         self._path = self._folder / FILE
         self._limits = limits
         self._lock = FileLock(self._folder / LOCK)
@@ -157,6 +166,8 @@ class SqliteStore:
 
     async def apply(self, commands: Sequence[Command], now: int, waiting: Waiting) -> Applied:
         """One batch in one transaction; the replies are given once it is on the disk."""
+        if any(isinstance(command, GROWING) for command in commands):
+            self._check_room()
         machine = self._machine
         contents: dict[int, Content] = {}
         try:
@@ -179,6 +190,16 @@ class SqliteStore:
             machine.effects.replies,
             machine.unserved,
         )
+
+    def _check_room(self) -> None:
+        """Refuse what grows before the disk is full: an ack, too, must be written before it frees anything."""
+        disk = os.statvfs(self._folder)
+        least = self._reserve_bytes
+        if least is None:
+            least = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // RESERVE_PART)
+        free = disk.f_bavail * disk.f_frsize
+        if free < least:
+            raise StoreUnavailable(f"only {free >> 20} MiB are free on the disk, {least >> 20} MiB are kept for acks")
 
     async def _write(self, machine: Machine, leased: list[Leased]) -> dict[int, Content]:
         effects, state = machine.effects, machine.state
@@ -208,7 +229,11 @@ class SqliteStore:
         inserted = self._machine.effects.inserted
         fresh = {number: message.content for number in numbers if (message := inserted(number)) is not None}
         stored = [number for number in numbers if number not in fresh]
-        return fresh | read_contents(self._reader, stored, bodies)
+        contents = fresh | read_contents(self._reader, stored, bodies)
+        deaths = self._machine.effects.deaths
+        for number in contents.keys() & deaths.keys():
+            contents[number] = contents[number]._replace(deaths=deaths[number])
+        return contents
 
     def copy_in(self, queue_id: int, first: int) -> int | None:
         """The number of a publish's copy in a queue."""

@@ -76,7 +76,7 @@ def _write_all(connection: sqlite3.Connection, batch: Batch) -> dict[int, Conten
     if effects.updates:
         connection.executemany(SQL["change_message"], effects.updates)
     if effects.deaths:
-        connection.executemany(SQL["set_deaths"], effects.deaths)
+        connection.executemany(SQL["set_deaths"], ((deaths, number) for number, deaths in effects.deaths.items()))
     contents = read_contents(connection, batch.wanted)
     if effects.deletes:
         connection.executemany(SQL["delete_message"], zip(effects.deletes, strict=True))
