@@ -4,8 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx2
+import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from queuesvc.domain.errors import Code, Refused
+from queuesvc.domain.limits import NAME, Limits
+from queuesvc.http.control.rabbitmq import Translated, recognise, translate
 from tests.http.rabbitmq import bindings_of, merge, unmapped, with_binding, with_queue
 from tests.http.wire import Json, make_exchange, put, receive_one, settle
 from tests.support.until import wait_until
@@ -163,3 +169,110 @@ def test_routing_keys_that_have_no_equal(shared: httpx2.Client, name: Name, key:
     exchange, queue = name("x"), name("q")
     answer = merge(shared, with_binding(exchange, queue, {}, "topic", routing_key=key))
     assert unmapped(answer) == [("binding", f"{exchange} -> {queue} [{key}]", None)]
+
+
+# --- anything at all --------------------------------------------------------------
+
+NAMES = st.sampled_from(["a", "b", "amq.topic", "amq.match", "amq.rabbitmq.log", "", "not a name", "x" * 256, "é"])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=3) | NAMES,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+ARGUMENTS = st.dictionaries(
+    st.sampled_from(
+        [
+            "x-message-ttl",
+            "x-expires",
+            "x-delivery-limit",
+            "x-dead-letter-exchange",
+            "x-dead-letter-routing-key",
+            "x-max-length",
+            "x-match",
+            "x-max-length-bytes",
+            "x-overflow",
+            "x-max-priority",
+            "x-queue-type",
+            "x-single-active-consumer",
+            "x-dead-letter-strategy",
+            "alternate-exchange",
+            "x-queue-mode",
+            "header",
+            "Header",
+            "head_er",
+        ]
+    ),
+    ANYTHING | st.integers(0, 300) | st.sampled_from(["quorum", "stream", "drop-head", "any", "all-with-x"]),
+    max_size=4,
+)
+MEMBERS = {
+    "name": NAMES,
+    "vhost": st.sampled_from(["/", "other"]),
+    "type": st.sampled_from(["topic", "direct", "headers", "x-delayed-message", "quorum"]),
+    "durable": st.booleans(),
+    "arguments": ARGUMENTS,
+    "source": NAMES,
+    "destination": NAMES,
+    "destination_type": st.sampled_from(["queue", "exchange"]),
+    "routing_key": NAMES,
+    "component": st.sampled_from(["policy", "shovel"]),
+    "value": ANYTHING,
+    "pattern": ANYTHING,
+    "definition": ANYTHING,
+}
+
+
+def things(*required: str) -> st.SearchStrategy[Any]:
+    """Lists of things that mostly look like what they are meant to be."""
+    others = {name: value for name, value in MEMBERS.items() if name not in required}
+    good = st.fixed_dictionaries({name: MEMBERS[name] for name in required}, optional=others)
+    return st.lists(good, max_size=4) | st.lists(
+        good | st.dictionaries(st.sampled_from([*MEMBERS]), ANYTHING), max_size=2
+    )
+
+
+DOCUMENTS = st.fixed_dictionaries(
+    {"rabbit_version": st.just("4.1.0")},
+    optional={
+        "exchanges": things("name", "type"),
+        "queues": things("name"),
+        "bindings": things("source", "destination"),
+        "policies": things("name"),
+        "parameters": things("name", "component"),
+        "vhosts": things("name"),
+        "users": things("name") | ANYTHING,
+        "limits": ANYTHING,
+    },
+)
+
+
+def read(document: Json, vhost: str | None) -> tuple[Translated | None, Refused | None]:
+    try:
+        return translate(document, vhost, Limits()), None
+    except Refused as refused:
+        return None, refused
+
+
+@given(DOCUMENTS, st.sampled_from([None, "/", "other", "none"]))
+@settings(max_examples=1500, deadline=None)
+def test_any_document_is_read_or_refused(document: Json, vhost: str | None) -> None:
+    document = orjson.loads(orjson.dumps(document))
+    assert recognise(document)
+    translated, refused = read(document, vhost)
+    if translated is None:
+        assert refused is not None
+        assert refused.code is Code.INVALID_REQUEST
+        assert refused.extra["field"]
+        return
+    command = translated.command
+    names = [exchange.name for exchange in command.exchanges] + [name for name, _ in command.queues]
+    assert all(NAME.fullmatch(name) for name in names)
+    assert len({exchange.name for exchange in command.exchanges}) == len(command.exchanges)
+    assert len(dict(command.queues)) == len(command.queues)
+    for _, queue in command.queues:
+        assert queue.message_ttl_seconds is None or queue.message_ttl_seconds > 0
+    for binding in command.bindings:
+        assert NAME.fullmatch(binding.source)
+        assert NAME.fullmatch(binding.queue or binding.exchange or "")
+    # Whatever it was, it can be told.
+    orjson.dumps([(one.what, one.name, one.field, one.why) for one in translated.unmapped])

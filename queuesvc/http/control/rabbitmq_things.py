@@ -164,7 +164,7 @@ def queue_of(thing: Thing) -> tuple[str, QueueSettings] | None:
     """A queue's name and settings; None where it cannot be made."""
     thing.name = name = thing.text("name")
     arguments = thing.arguments()
-    type_ = arguments.pop("x-queue-type", thing.value.get("type", "classic"))
+    type_ = arguments.pop("x-queue-type", None) or thing.value.get("type") or "classic"
     if NAME.fullmatch(name) is None:
         thing.note(_GRAMMAR)
         return None
