@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     reserve_bytes: int | None = Field(
         default=None,
         ge=0,
-        description="Publishes are refused while less is free on the disk; else 64 MiB, or a tenth of a small disk.",
+        description="Publishes are refused while less is free on the disk; else 64 MiB, or a quarter of a small disk.",
     )
     log_level: LogLevel = Field(default="info", description="debug, info, warning or error.")
     shutdown_seconds: float = Field(

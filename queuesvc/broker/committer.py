@@ -52,6 +52,10 @@ def _weight(command: c.Command | c.Query) -> int:
         return sum(len(envelope.body) + len(envelope.properties) + 200 for envelope in command.envelopes)
     if isinstance(command, c.Ack | c.Nack | c.Extend):
         return 200 + 100 * len(command.receipts)
+    if isinstance(command, c.Release | c.Redrive):
+        return 200 + 100 * len(command.ids or ())
+    if isinstance(command, c.PutDefinitions):
+        return 200 + 1000 * (len(command.exchanges) + len(command.queues) + len(command.bindings))
     return 200
 
 

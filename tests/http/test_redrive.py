@@ -67,6 +67,23 @@ def test_max_messages_bounds_ids_too(shared: httpx2.Client, name: Name) -> None:
     assert bodies(browse(shared, queue, "state=dead")) == ["c"]
 
 
+def test_ids_of_large_messages(shared: httpx2.Client, name: Name) -> None:
+    """More than one step of the broker may move: all of them are moved, and a failure is named once."""
+    queue = make_queue(shared, name())
+    ids = [shared.post(f"/v1/queues/{queue}/messages", content=b"x" * 1024 * 1024).json()["id"] for _ in range(12)]
+    for _ in range(12):
+        kill_messages(shared, queue, 1)
+    failed = [{"id": UNKNOWN, "code": "message-not-found"}]
+    assert redrive(shared, queue, ids=[*ids, UNKNOWN]) == {"moved": 12, "failed": failed}
+
+
+def test_ids_that_never_arrived(shared: httpx2.Client, name: Name) -> None:
+    queue = make_queue(shared, name())
+    (id_,) = put(shared, queue, "a")
+    failed = [{"id": id_, "code": "message-not-found"}]
+    assert redrive(shared, queue, ids=[id_], **{"from": "arrived"}) == {"moved": 0, "failed": failed}
+
+
 def test_into_another_queue(shared: httpx2.Client, name: Name) -> None:
     queue, other = make_queue(shared, name()), make_queue(shared, name(), max_messages=1)
     put(shared, other, "there")

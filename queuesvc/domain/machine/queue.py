@@ -1,5 +1,6 @@
 """A queue as the machine holds it: what is in it, and its counters."""
 
+from array import array
 from dataclasses import dataclass, fields
 
 from queuesvc.domain.limits import PRIORITY_MOST
@@ -70,6 +71,7 @@ class Queue:
         "plain",
         "ready",
         "ready_count",
+        "redriving",
         "route",
         "settings",
         "totals",
@@ -85,6 +87,8 @@ class Queue:
         self.ready = Ready(self.messages)
         self.ready_count = self.leased = self.delayed = self.dead = self.bytes = self.open_bytes = 0
         self.used_at = 0
+        # What a redrive that is under way looks at: its source, the number it began before, and the messages.
+        self.redriving: tuple[str, int, array[int]] | None = None
         self.route = Route((name,), (self,))
         self.totals = Totals()
         self.configure(settings)

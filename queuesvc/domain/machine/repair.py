@@ -2,9 +2,9 @@
 
 import json
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from heapq import merge, nsmallest
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Literal
 
 from queuesvc.domain.commands import PurgeQueue, Redrive, Release, RemoveMessage
@@ -105,8 +105,7 @@ def redrive(state: State, command: Redrive) -> Redriven:
     source: Source = command.source or ("dead" if queue.dead else "arrived")
     before = command.before or state.numbers.message
     failed: list[tuple[str, Code]] = []
-    numbers = _numbers(state, queue, command, source, failed)
-    looked = list(islice(takewhile(lambda number: number < before, numbers), LOOKED_AT_ONCE))
+    looked = list(islice(_numbers(state, queue, command, source, before, failed), LOOKED_AT_ONCE))
     moved = 0
     size = 0
     last = command.after
@@ -133,7 +132,7 @@ def redrive(state: State, command: Redrive) -> Redriven:
 
 
 def _numbers(
-    state: State, queue: Queue, command: Redrive, source: Source, failed: list[tuple[str, Code]]
+    state: State, queue: Queue, command: Redrive, source: Source, before: int, failed: list[tuple[str, Code]]
 ) -> Iterator[int]:
     """The messages to look at, in order."""
     wanted = DEAD if source == "dead" else READY
@@ -148,12 +147,31 @@ def _numbers(
             elif not command.after:  # a later step finds those gone that an earlier one moved
                 failed.append((id_, Code.MESSAGE_NOT_FOUND))
         return iter(sorted(found))
-    ready = () if wanted is DEAD else queue.ready.fresh_priorities()
-    objects = (m.number for m in queue.messages.values() if m.state is wanted and m.number > command.after)
-    return merge(
-        nsmallest(LOOKED_AT_ONCE, objects),
-        *((number for number, _, _ in queue.ready.fresh_after(priority, command.after)) for priority in ready),
-    )
+    return _candidates(queue, source, before, command.after)
+
+
+def _candidates(queue: Queue, source: Source, before: int, after: int) -> Iterator[int]:
+    """Those behind a number that are still there. Their list is made by the first step and kept for the next ones."""
+    kept = queue.redriving
+    if not after or kept is None or kept[:2] != (source, before):
+        wanted = DEAD if source == "dead" else READY
+        numbers = {m.number for m in queue.messages.values() if m.state is wanted and m.number < before}
+        if wanted is READY:
+            for priority in queue.ready.fresh_priorities():
+                numbers.update(number for number, _, _ in queue.ready.fresh_after(priority, 0) if number < before)
+        kept = queue.redriving = (source, before, array("q", sorted(numbers)))
+    candidates = kept[2]
+    for at in range(bisect_right(candidates, after), len(candidates)):
+        if _is_candidate(queue, source, candidates[at]):
+            yield candidates[at]
+    queue.redriving = None
+
+
+def _is_candidate(queue: Queue, source: Source, number: int) -> bool:
+    message = queue.messages.get(number)
+    if message is not None:
+        return message.state is (DEAD if source == "dead" else READY)
+    return source == "arrived" and queue.ready.find_fresh(number) is not None
 
 
 def _target(state: State, queue: Queue, command: Redrive, source: Source, content: Content) -> Queue | str | None:

@@ -35,7 +35,7 @@ LOCK = "queuesvc.lock"
 BUSY_SECONDS = 5.0
 # Room for two of the largest batches in the log and in the file, so that receives and acks go on.
 RESERVE_BYTES = 64 * 1024 * 1024
-RESERVE_PART = 10
+RESERVE_PART = 4
 # The copies of a publish have numbers in a row, one for each queue it reached.
 COPIES_MOST = 10_000
 
@@ -60,7 +60,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 class SqliteStore:
     """A `Store` in a folder: `queuesvc.db`, SQLite's log beside it, and the lock.
 
-    While less than `reserve_bytes` (None: 64 MiB, or a tenth of a small disk) is free, what needs
+    While less than `reserve_bytes` (None: 64 MiB, or a quarter of a small disk) is free, what needs
     room is refused as `StoreUnavailable`.
     """
 
