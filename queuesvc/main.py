@@ -50,6 +50,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     limits = settings.limits.limits()
     broker = Broker(SqliteStore(settings.data, limits, settings.reserve_bytes))
     signals = Signals()
+    gc.disable()  # building the machine makes millions of objects, and no garbage
     await broker.open()
     _settle_interpreter()
     try:
@@ -79,7 +80,8 @@ def _settle_interpreter() -> None:
     sys.setswitchinterval(0.0005)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(50_000, 20, 1000)
+    gc.enable()
 
 
 async def _stop_when_broken(broker: Broker, server: Server) -> None:

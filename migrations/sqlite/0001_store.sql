@@ -98,7 +98,7 @@ CREATE TABLE lease (
 -- What was answered to publishes with an idempotency key, for a while.
 CREATE TABLE idempotency (
     id INTEGER PRIMARY KEY,           -- in the order in which they were made
-    scope TEXT NOT NULL,              -- x:exchange, q:queue id, b: before it for a whole batch, t: transactions, r: replies
+    scope TEXT NOT NULL,              -- x:exchange, q:queue id, b: before it for a whole batch, t: transactions, r:reply address
     key TEXT NOT NULL,
     fingerprint BLOB NOT NULL,
     answer TEXT NOT NULL,             -- JSON

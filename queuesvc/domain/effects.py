@@ -2,8 +2,9 @@
 
 The machine collects them; a store writes them in one transaction, in this
 order: `topology` as listed, then `inserts`, `updates`, `deaths`, `deletes`, `purges`, then leases,
-idempotency records, counters of the `touched` queues and the `numbers`. `replies` are not stored:
-they are for whoever waits at a reply address, once all is on the disk.
+idempotency records (those that ended before the new ones), counters of the `touched` queues and
+the `numbers`. `replies` are not stored: they are for whoever waits at a reply address, once all
+is on the disk.
 """
 
 from array import array

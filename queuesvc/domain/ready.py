@@ -150,10 +150,10 @@ class Band:
 class Ready:
     """All ready messages of a queue. `messages` is the queue's own dict of message objects."""
 
-    __slots__ = ("_bands", "_grouped", "_messages", "_order")
+    __slots__ = ("_bands", "_grouped", "_order", "messages")
 
     def __init__(self, messages: dict[int, Message]) -> None:
-        self._messages = messages
+        self.messages = messages
         self._bands: dict[int, Band] = {}
         self._order: list[int] = []
         # Numbers of all ready messages with a group, held up or not: for `oldest` alone.
@@ -178,24 +178,24 @@ class Ready:
         else:
             heappush(self._grouped, message.number)
             group.add(message)
-            if not group.held and group.head(self._messages, now) is message:
+            if not group.held and group.head(self.messages, now) is message:
                 heappush(self._band(message.priority).returned, message.number)
 
     def offer(self, group: Group, now: int) -> None:
         """Put the head of a group among those to be handed out, unless the group is held up."""
-        head = None if group.held else group.head(self._messages, now)
+        head = None if group.held else group.head(self.messages, now)
         if head is not None:
             heappush(self._band(head.priority).returned, head.number)
 
     def _returned_head(self, band: Band, priority: int, now: int) -> Message | None:
         while band.returned:
-            message = self._messages.get(band.returned[0])
+            message = self.messages.get(band.returned[0])
             if message is not None and message.state is READY and message.priority == priority:
                 group = message.group
                 if group is None:
                     if not message.expired(now):
                         return message
-                elif not group.held and group.head(self._messages, now) is message:
+                elif not group.held and group.head(self.messages, now) is message:
                     return message
             heappop(band.returned)
         return None
@@ -251,18 +251,18 @@ class Ready:
     def _take_fresh(self, band: Band, priority: int, most: int, room: int) -> list[Message]:
         rows = band.fresh.take(most, max(room, 1))
         run = list(map(Message, *zip(*rows, strict=True), repeat(priority)))
-        self._messages.update((message.number, message) for message in run)
+        self.messages.update((message.number, message) for message in run)
         return run
 
     def materialise(self, number: int) -> Message | None:
         """The message of this number as an object, out of the arrays where it stood there; None if it is neither."""
-        message = self._messages.get(number)
+        message = self.messages.get(number)
         if message is not None:
             return message
         for priority, band in self._bands.items():
             row = band.fresh.remove(number)
             if row is not None:
-                message = self._messages[number] = Message(*row, priority)
+                message = self.messages[number] = Message(*row, priority)
                 message.state = READY
                 return message
         return None
@@ -286,7 +286,7 @@ class Ready:
             if back is not None:
                 found.append((back.number, back.published_at))
         while self._grouped:
-            grouped = self._messages.get(self._grouped[0])
+            grouped = self.messages.get(self._grouped[0])
             if grouped is not None and grouped.state is READY and not grouped.expired(now):
                 found.append((grouped.number, grouped.published_at))
                 break
@@ -315,7 +315,7 @@ class Ready:
 
     def __iter__(self) -> Iterator[int]:
         """The numbers in the order of delivery, as far as it can be told before groups move on (for checks)."""
-        ready = [(-m.priority, m.number) for m in self._messages.values() if m.state is READY]
+        ready = [(-m.priority, m.number) for m in self.messages.values() if m.state is READY]
         for priority, band in self._bands.items():
             ready.extend((-priority, number) for number, _, _ in band.fresh)
         return (number for _, number in sorted(ready))

@@ -1,7 +1,7 @@
-"""What falls due, in order: one heap of moments for the whole store.
+"""What falls due, in order, for the whole store.
 
-An entry that came to nothing (an acked lease) stays until its moment or until
-such entries are half of the heap, which are then thrown out together.
+An entry that came to nothing (an acked lease) stays until its moment, or until housekeeping
+finds that there are many of them.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,10 @@ from enum import IntEnum
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-_LEAST = 1024
+# Timers are kept by due >> 10: about by the second.
+SECOND_BITS = 10
+PASSED_OVER_AT_ONCE = 1000
+LEAST_SWEPT = 10_000
 
 
 class Kind(IntEnum):
@@ -35,28 +38,79 @@ class Timer(NamedTuple):
 
 
 class Timers:
-    """All timers. `alive` tells whether one still means something."""
+    """All timers. `alive` tells whether one still means something.
+
+    Those of the seconds up to the next one that has any stand in a heap, the others by their second:
+    setting a far one and passing over a million dead ones costs nobody a pause.
+    """
 
     def __init__(self, alive: Callable[[Timer], bool]) -> None:
-        self._alive = alive
-        self._heap: list[Timer] = []
-        self._compact_at = _LEAST
+        self.alive = alive
+        self._soon: list[Timer] = []
+        self._upto = -1
+        self._later: dict[int, list[Timer]] = {}
+        self._seconds: list[int] = []
+        self._count = 0
+        self._swept_count = 0
+        self._to_sweep: list[int] = []
 
     def add(self, timer: Timer) -> None:
         """Set a timer."""
-        heappush(self._heap, timer)
-        if len(self._heap) > self._compact_at:
-            self._heap = [timer for timer in self._heap if self._alive(timer)]
-            heapify(self._heap)
-            self._compact_at = max(_LEAST, 2 * len(self._heap))
+        self._count += 1
+        second = timer.due >> SECOND_BITS
+        if second <= self._upto:
+            heappush(self._soon, timer)
+            return
+        others = self._later.get(second)
+        if others is None:
+            self._later[second] = [timer]
+            heappush(self._seconds, second)
+        else:
+            others.append(timer)
 
     def next_due(self) -> int | None:
-        """The earliest moment at which something happens."""
-        while self._heap and not self._alive(self._heap[0]):
-            heappop(self._heap)
-        return self._heap[0].due if self._heap else None
+        """The earliest moment at which something happens (or nothing: it may be that of a dead timer)."""
+        for _ in range(PASSED_OVER_AT_ONCE):
+            if not self._soon and not self._open_next():
+                return None
+            if self.alive(self._soon[0]):
+                break
+            heappop(self._soon)
+            self._count -= 1
+        return self._soon[0].due if self._soon or self._open_next() else None
 
     def pop_due(self, now: int) -> Timer | None:
-        """The next timer that is due by now, removed; None where none is."""
-        due = self.next_due()
-        return None if due is None or due > now else heappop(self._heap)
+        """The next timer that is due by now, dead or alive, removed; None where none is."""
+        if (not self._soon and not self._open_next()) or self._soon[0].due > now:
+            return None
+        self._count -= 1
+        return heappop(self._soon)
+
+    def _open_next(self) -> bool:
+        """Take up the next second that has timers; False where there is none."""
+        while self._seconds:
+            second = heappop(self._seconds)
+            timers = self._later.pop(second, None)
+            if timers:
+                self._soon, self._upto = timers, second
+                heapify(self._soon)
+                return True
+        return False
+
+    def tidy(self, most: int) -> bool:
+        """Throw out dead ones that are far off, a bounded number at a time; True if there is more to look at."""
+        if not self._to_sweep:
+            if self._count <= max(LEAST_SWEPT, 2 * self._swept_count):
+                return False
+            self._to_sweep = list(self._later)
+        while self._to_sweep and most > 0:
+            second = self._to_sweep.pop()
+            timers = self._later.pop(second, [])
+            most -= len(timers) + 1
+            alive = [timer for timer in timers if self.alive(timer)]
+            self._count -= len(timers) - len(alive)
+            if alive:
+                self._later[second] = alive
+        if not self._to_sweep:
+            self._swept_count = self._count
+        return bool(self._to_sweep)

@@ -1,7 +1,7 @@
 """Idempotency: what was answered to a publish, kept for a while under the publisher's key.
 
 A record belongs to a scope: the exchange (`x:name`) or queue (`q:id`) that the message was sent to, with
-`b:` before it where the key covers a whole batch; the transactions (`t`); or the reply addresses (`r`).
+`b:` before it where the key covers a whole batch; the transactions (`t`); or a reply address (`r:address`).
 It is written in the publish's own transaction.
 """
 
@@ -91,6 +91,7 @@ class Records:
         for gone in (scope, whole(scope)):
             if self._scopes.pop(gone, None) is not None:
                 effects.scopes_ended.append((gone,))
+                effects.records = [record for record in effects.records if record.scope != gone]
 
     def end(self, now: int, most: int) -> list[tuple[str, str]]:
         """Drop records whose window is over, at most so many; returns their scopes and keys."""

@@ -20,6 +20,7 @@ DUE_AT_ONCE = 1000
 DUE_BYTES_AT_ONCE = 8 * 1024 * 1024
 # Beside what only changes its state: a dead letter is looked up, routed and stored again.
 COST_OF_A_MOVE = 5
+COST_OF_A_DEAD_TIMER = 0.2
 SERVED_BYTES_AT_ONCE = 64 * 1024 * 1024
 FREED_AT_ONCE = 5000
 
@@ -137,11 +138,15 @@ class Machine:
     def _do_due(self) -> None:
         """What is due, in the order it fell due; bounded, the rest in the next batch."""
         state = self.state
-        done = moved = 0
+        done: float = 0
+        moved = 0
         while done < DUE_AT_ONCE and moved < DUE_BYTES_AT_ONCE:
             timer = state.timers.pop_due(state.now)
             if timer is None:
                 return
+            if not state.timers.alive(timer):
+                done += COST_OF_A_DEAD_TIMER
+                continue
             moved_before = len(state.effects.inserts)
             done += TIMERS[timer.kind](state, timer)
             new = state.effects.inserts[moved_before:]
@@ -186,12 +191,12 @@ class Machine:
         return self.state.timers.next_due()
 
     def tidy(self) -> bool:
-        """Free some of the memory of deleted queues; True if more is left."""
+        """Free some of the memory of deleted queues and of timers that mean nothing; True if more is left."""
         discarded = self.state.discarded
         for _ in range(FREED_AT_ONCE):
             while discarded and not discarded[-1]:
                 discarded.pop()
             if not discarded:
-                return False
+                break
             discarded[-1].popitem()
-        return True
+        return self.state.timers.tidy(FREED_AT_ONCE) or bool(discarded)

@@ -73,7 +73,7 @@ def _scope(state: State, command: Publish) -> tuple[str, int]:
         window_seconds = state.router.exchanges[command.exchange].deduplication_window_seconds
         return f"x:{command.exchange}", milliseconds(window_seconds)
     if (command.queue or "").startswith(REPLY_PREFIX):
-        return "r", milliseconds(idempotency.TRANSACTION_WINDOW_SECONDS)
+        return f"r:{command.queue}", milliseconds(idempotency.TRANSACTION_WINDOW_SECONDS)
     queue = state.queue(command.queue or "")
     return f"q:{queue.id}", milliseconds(queue.settings.deduplication_window_seconds)
 

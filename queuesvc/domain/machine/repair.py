@@ -3,7 +3,7 @@
 import json
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Literal
 
@@ -16,11 +16,13 @@ from queuesvc.domain.machine.queue import Queue
 from queuesvc.domain.machine.state import State
 from queuesvc.domain.messages import DEAD, DELAYED, LEASED, READY, Message
 from queuesvc.domain.model import Content
+from queuesvc.domain.model import State as MessageState
 from queuesvc.domain.replies import Done, Purge, Redriven, Released
 
 Source = Literal["dead", "arrived"]
 
 LOOKED_AT_ONCE = 500
+MANY = 1000
 MOVED_BYTES_AT_ONCE = 8 * 1024 * 1024
 
 
@@ -34,6 +36,8 @@ def purge(state: State, command: PurgeQueue) -> Purge:
         return Purge(count)
     gone = [message for message in queue.messages.values() if message.state in states]
     numbers = array("q", sorted(message.number for message in gone))
+    if len(gone) > MANY:
+        gone = _purge_many(state, queue, states)
     for message in gone:
         state.leave_state(queue, message)
         state.end_lease(message)
@@ -51,14 +55,49 @@ def purge(state: State, command: PurgeQueue) -> Purge:
     return Purge(count)
 
 
-def _runs(numbers: Iterable[int]) -> "array[int]":
-    """Ascending numbers as runs: from, to, from, to ..."""
+def _purge_many(state: State, queue: Queue, states: tuple[MessageState, ...]) -> list[Message]:
+    """Purge those that have neither group nor lease all together; returns the others, for one at a time.
+
+    A message's memory is freed later, bit by bit: undoing each by itself would hold everyone up.
+    """
+    kept: dict[int, Message] = {}
+    rest: list[Message] = []
+    counts = dict.fromkeys(MessageState, 0)
+    size = 0
+    for number, message in queue.messages.items():
+        if message.state in states and message.group is None and message.lease is None:
+            counts[message.state] += 1
+            size += message.size
+            continue
+        kept[number] = message
+        if message.state in states:
+            rest.append(message)
+    queue.ready_count -= counts[READY]
+    queue.delayed -= counts[DELAYED]
+    queue.dead -= counts[DEAD]
+    queue.bytes -= size
+    if DEAD not in states:
+        queue.open_bytes -= size
+    state.discarded.append(queue.messages)
+    queue.messages = kept
+    queue.ready.messages = kept
+    return rest
+
+
+def _runs(numbers: "array[int]") -> "array[int]":
+    """Ascending numbers as runs: from, to, from, to ... Long runs are galloped over."""
     runs = array("q")
-    for number in numbers:
-        if runs and runs[-1] == number - 1:
-            runs[-1] = number
-        else:
-            runs.extend((number, number))
+    at, end = 0, len(numbers)
+    while at < end:
+        first, step = at, 1
+        while step:
+            if at + step < end and numbers[at + step] - numbers[at] == step:
+                at += step
+                step *= 2
+            else:
+                step //= 2
+        runs.extend((numbers[first], numbers[at]))
+        at += 1
     return runs
 
 

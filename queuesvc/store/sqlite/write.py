@@ -86,12 +86,13 @@ def _write_all(connection: sqlite3.Connection, batch: Batch) -> dict[int, Conten
         connection.executemany(SQL["put_lease"], map(rows.lease_row, effects.leases.values()))
     if effects.leases_ended:
         connection.executemany(SQL["drop_lease"], zip(effects.leases_ended, strict=True))
-    if effects.records:
-        connection.executemany(SQL["put_record"], effects.records)
+    # Those that are over first: a key may have been used anew in this very batch.
     if effects.records_ended:
         connection.executemany(SQL["drop_record"], effects.records_ended)
     if effects.scopes_ended:
         connection.executemany(SQL["drop_records"], effects.scopes_ended)
+    if effects.records:
+        connection.executemany(SQL["put_record"], effects.records)
     connection.executemany(SQL["put_totals"], batch.totals)
     connection.execute(SQL["put_meta"], (numbers.message, numbers.lease, numbers.queue, numbers.binding, batch.now))
     return contents
