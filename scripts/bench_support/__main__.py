@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from scripts.bench_support.depth import depth
+from scripts.bench_support.depth import STATES, depth
+from scripts.bench_support.large import STATES as LARGE
+from scripts.bench_support.large import large
 from scripts.bench_support.plan import FULL, QUICK, SMOKE, Bench, Plan
 from scripts.bench_support.rates import batches, one_by_one, singles
 from scripts.bench_support.report import document, make_console, print_tables
@@ -22,14 +24,17 @@ Section = Callable[[Bench], None]
 SECTIONS: tuple[Section, ...] = (singles, one_by_one, batches, depth)
 
 
-def steps_of(plan: Plan) -> int:
+def steps_of(plan: Plan, deep: bool) -> int:
     """How many steps a bench of this size tells of."""
-    return 4 * plan.rounds + 2
+    return 4 * len(LARGE) if deep else 3 * plan.rounds + 1 + len(STATES) + 6
 
 
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="In under 30 seconds: fewer and shorter rounds.")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="Only a few requests each: does the bench work?")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Instead: a million messages in each state by itself. Takes some minutes.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     directory: Annotated[Path | None, typer.Option(help="Store below this folder, on the disk to be measured.")] = None,
 ) -> None:
@@ -44,9 +49,9 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="bench-", dir=directory) as folder:
         try:
             with Progress(*columns, console=console) as progress:
-                task = progress.add_task("starting", total=steps_of(plan))
+                task = progress.add_task("starting", total=steps_of(plan, deep))
                 work = Bench(plan, Path(folder), lambda text: progress.update(task, description=text, advance=1))
-                for section in SECTIONS:
+                for section in (large,) if deep else SECTIONS:
                     section(work)
         except (BenchFailed, ServerFailed) as failure:
             console.print(f"FAILED: {failure}", style="bold red")

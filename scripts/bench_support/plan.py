@@ -14,7 +14,9 @@ class Plan:
     """The size of a bench: each figure is the median of `rounds` runs of `seconds`.
 
     The first `warm_seconds` of a run do not count; it ends after `most` requests if that is sooner
-    (0: no limit). `depth` is the number of ready messages of the deep queue.
+    (0: no limit). `depth` is how many messages are ready, or delayed, in the deep queues, which are received
+    from in `pairs` rounds. The idle broker settles for `settle_seconds` and is watched for `idle_seconds`; the
+    bystander of a purge is for `watch_seconds`.
     """
 
     name: str
@@ -24,12 +26,53 @@ class Plan:
     raw_seconds: float
     paced_seconds: float
     depth: int
+    pairs: int
+    settle_seconds: float
+    idle_seconds: float
+    watch_seconds: float
     most: int = 0
 
 
-FULL = Plan("full", rounds=5, seconds=1.2, warm_seconds=0.3, raw_seconds=0.5, paced_seconds=3, depth=1_000_000)
-QUICK = Plan("quick", rounds=2, seconds=0.7, warm_seconds=0.2, raw_seconds=0.3, paced_seconds=0.8, depth=100_000)
-SMOKE = Plan("smoke", rounds=1, seconds=0.5, warm_seconds=0, raw_seconds=0.01, paced_seconds=0.2, depth=1_000, most=100)
+FULL = Plan(
+    name="full",
+    rounds=3,
+    seconds=1.2,
+    warm_seconds=0.3,
+    raw_seconds=0.5,
+    paced_seconds=3,
+    depth=1_000_000,
+    pairs=9,
+    settle_seconds=2,
+    idle_seconds=3,
+    watch_seconds=4,
+)
+QUICK = Plan(
+    name="quick",
+    rounds=2,
+    seconds=0.6,
+    warm_seconds=0.2,
+    raw_seconds=0.2,
+    paced_seconds=0.8,
+    depth=100_000,
+    pairs=3,
+    settle_seconds=0.3,
+    idle_seconds=0.5,
+    watch_seconds=0.7,
+)
+SMOKE = Plan(
+    name="smoke",
+    rounds=1,
+    seconds=0.5,
+    warm_seconds=0,
+    raw_seconds=0.01,
+    paced_seconds=0.2,
+    depth=1_000,
+    pairs=1,
+    settle_seconds=0,
+    idle_seconds=0.1,
+    watch_seconds=0.2,
+    most=100,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +96,8 @@ class Figure:
     """One figure: the median of `rounds` and, where it has one, its ratio to what ran `beside` it in the same minute.
 
     The ratio is the median of each round's own, and so are latencies, processors (in cores) and `cpu_us`, the
-    server's processor time a message in microseconds.
+    server's processor time a message in microseconds. `part` is the table it stands in, `row` its row where
+    several figures share one.
     """
 
     title: str
@@ -64,6 +108,8 @@ class Figure:
     beside_rounds: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
     aim: Aim | None = None
+    part: str = "rates"
+    row: str = ""
     answer: list[Latency] = field(default_factory=list)
     delivery: list[Latency] = field(default_factory=list)
     generator_cpu: list[float] = field(default_factory=list)
@@ -104,7 +150,13 @@ class Figure:
 
     def document(self) -> dict[str, Any]:
         """The figure for the JSON file."""
-        found: dict[str, Any] = {"title": self.title, "unit": self.unit, "value": self.value, "rounds": self.rounds}
+        found: dict[str, Any] = {
+            "title": self.title,
+            "row": self.row,
+            "unit": self.unit,
+            "value": self.value,
+            "rounds": self.rounds,
+        }
         if self.ratios:
             found["beside"] = {"title": self.beside, "unit": self.beside_unit or self.unit}
             found["beside"] |= {"value": median(self.beside_rounds), "rounds": self.beside_rounds}

@@ -12,6 +12,11 @@ from rich.table import Table
 from queuesvc import __version__
 from scripts.bench_support.plan import Bench, Figure, median_latency
 
+GRIDS = {
+    "depth": "receive with the acks of the one before, and (in brackets) its ratio to a small queue",
+    "large": "very many messages at rest",
+    "bystander": "what is done to very many, and how long a publish takes to its receive in another queue meanwhile",
+}
 NARROWEST = 140
 NOISY_SPREAD = 1.3
 NOISY_CORES = 0.25
@@ -36,34 +41,68 @@ def document(bench: Bench, seconds: float) -> dict[str, Any]:
             "python": platform.python_version(),
             "system": f"{platform.system()} {platform.machine()}",
         },
-        "generator_limit": round(generator_limit(bench)),
+        "generator_limit": round(limit) if (limit := generator_limit(bench)) is not None else None,
         "figures": {name: figure.document() for name, figure in bench.figures.items()},
         "noise": noise(bench),
     }
 
 
 def print_tables(console: Console, bench: Bench, seconds: float) -> None:
-    """The figures, then latencies and processors, then where the generator stood and what was noisy."""
-    figures = bench.figures.values()
-    table = Table(title="256-byte messages, every 2xx on the disk; medians of the rounds")
-    _columns(table, "measured", ("", "spread", "ratio"))
-    table.add_column("to")
-    table.add_column("aim", justify="right")
-    for figure in figures:
-        table.add_row(*_cells(figure))
-    console.print(table)
-    table = Table(title="the same: latencies in ms (call: of publish, or of receive; delivery: publish to receive)")
-    _columns(table, "measured", ("call p50", "p99", "delivery p50", "p99", "CPU µs", "server", "generator", "others"))
-    for figure in figures:
-        if figure.server_cpu:
-            table.add_row(figure.title, *_marks(figure))
-    console.print(table)
+    """The figures, then latencies and processors, deep queues, where the generator stood and what was noisy."""
+    figures = [figure for figure in bench.figures.values() if figure.part == "rates"]
+    if figures:
+        table = Table(title="256-byte messages, every 2xx on the disk; medians of the rounds")
+        _columns(table, "measured", ("", "spread", "ratio"))
+        table.add_column("to")
+        table.add_column("aim", justify="right")
+        for figure in figures:
+            table.add_row(*_cells(figure))
+        console.print(table)
+        table = Table(title="the same: latencies in ms (call: of publish, or of receive; delivery: publish to receive)")
+        names = ("call p50", "p99", "delivery p50", "p99", "CPU µs", "server", "generator", "others")
+        _columns(table, "measured", names)
+        for figure in figures:
+            if figure.server_cpu:
+                table.add_row(figure.title, *_marks(figure))
+        console.print(table)
+        console.print(
+            "CPU µs: the server's processor time a message; then in cores: server, generator, everything else."
+        )
+    for part, title in GRIDS.items():
+        _print_grid(console, bench, part, title)
     limit = generator_limit(bench)
-    console.print("CPU µs: the server's processor time a message; then in cores: server, generator, everything else.")
-    console.print(f"The generator's own limit, by its share of a core at the bare app: {_number(limit)} requests/s.")
+    if limit is not None:
+        console.print(
+            f"The generator's own limit, by its share of a core at the bare app: {_number(limit)} requests/s."
+        )
     for remark in noise(bench):
         console.print(f"noisy: {remark}", style="yellow")
     console.print(f"The {bench.plan.name} bench took {seconds:.0f} s.")
+
+
+def _print_grid(console: Console, bench: Bench, part: str, title: str) -> None:
+    """A table of the figures of a part: by their rows, a column for each title."""
+    figures = [figure for figure in bench.figures.values() if figure.part == part]
+    if not figures:
+        return
+    names = list(dict.fromkeys(figure.title for figure in figures))
+    rows: dict[str, dict[str, str]] = {}
+    for figure in figures:
+        rows.setdefault(figure.row, {})[figure.title] = _grid_cell(figure)
+    table = Table(title=title)
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    for row, cells in rows.items():
+        table.add_row(row, *(cells.get(name, "") for name in names))
+    console.print(table)
+
+
+def _grid_cell(figure: Figure) -> str:
+    text = f"{_number(figure.value)} {figure.unit}"
+    if figure.ratio is not None:
+        text += f" ({figure.ratio:.2f})"
+    return text if figure.aim is None else f"[{'green' if figure.aim.met(figure) else 'red'}]{text}[/]"
 
 
 def _columns(table: Table, first: str, numbers: tuple[str, ...]) -> None:
@@ -101,9 +140,11 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def generator_limit(bench: Bench) -> float:
-    """About how many requests a second the generator could do, by its share of a core at the bare app."""
-    bare = bench.figures["bare_asgi"]
+def generator_limit(bench: Bench) -> float | None:
+    """About how many requests a second the generator could do, by its share of a core at the bare app, if that ran."""
+    bare = bench.figures.get("bare_asgi")
+    if bare is None:
+        return None
     return bare.value / (median(bare.generator_cpu) or 1.0)
 
 
@@ -111,7 +152,8 @@ def noise(bench: Bench) -> list[str]:
     """What makes figures doubtful: rounds far apart, other work on the machine, a generator without room."""
     remarks = []
     for name, figure in bench.figures.items():
-        if len(figure.rounds) > 1 and max(figure.rounds) > NOISY_SPREAD * min(figure.rounds):
+        # In the other tables calls are compared one by one, in turns.
+        if figure.part == "rates" and len(figure.rounds) > 1 and max(figure.rounds) > NOISY_SPREAD * min(figure.rounds):
             remarks.append(f"{name}: rounds from {_number(min(figure.rounds))} to {_number(max(figure.rounds))}")
         if figure.others_cpu and median(figure.others_cpu) > NOISY_CORES:
             remarks.append(f"{name}: other processes took {median(figure.others_cpu):.1f} cores")

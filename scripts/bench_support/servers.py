@@ -76,9 +76,9 @@ def call(server: Server, method: str, path: str, document: Any = None) -> httpx2
     return answer
 
 
-def declare(server: Server, name: str) -> None:
-    """A queue and a direct exchange of the same name that reaches it with the routing key `key`."""
-    call(server, "PUT", f"/v1/queues/{name}", {})
+def declare(server: Server, name: str, settings: Any = None) -> None:
+    """A queue (with settings) and a direct exchange of the same name that reaches it with the routing key `key`."""
+    call(server, "PUT", f"/v1/queues/{name}", settings or {})
     call(server, "PUT", f"/v1/exchanges/{name}", {"type": "direct"})
     call(server, "POST", f"/v1/exchanges/{name}/bindings", {"queue": name, "routing_key": KEY})
 
