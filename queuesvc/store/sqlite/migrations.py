@@ -77,7 +77,10 @@ def _check_applied(connection: sqlite3.Connection, migrations: list[Migration]) 
     applied = dict(connection.execute("SELECT number, checksum FROM migration").fetchall())
     for migration in migrations:
         if applied.get(migration.number) != migration.checksum:
-            raise StoreRefused(f"the store was made by another {migration.name} than this program brings")
+            raise StoreRefused(
+                f"the store was made by another {migration.name} than this program brings: "
+                "open it with the version of queuesvc that made it"
+            )
 
 
 def _apply(connection: sqlite3.Connection, migration: Migration) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from queuesvc.domain.commands import GROWING, Command, Query
+from queuesvc.domain.commands import GROWING, Command, Publish, Query, Transaction
 from queuesvc.domain.effects import Leased
 from queuesvc.domain.errors import Refused
 from queuesvc.domain.ids import TAG_BITS, Ids
@@ -33,8 +33,10 @@ T = TypeVar("T")
 FILE = "queuesvc.db"
 LOCK = "queuesvc.lock"
 BUSY_SECONDS = 5.0
-# Room for two of the largest batches in the log and in the file, so that receives and acks go on.
+# Kept free, so that receives and acks go on; of a small disk only a part of it. Above PLENTY nobody counts.
+PLENTY_BYTES = 256 * 1024 * 1024
 RESERVE_BYTES = 64 * 1024 * 1024
+MARGIN_BYTES = 512 * 1024
 RESERVE_PART = 4
 # The copies of a publish have numbers in a row, one for each queue it reached.
 COPIES_MOST = 10_000
@@ -167,7 +169,7 @@ class SqliteStore:
     async def apply(self, commands: Sequence[Command], now: int, waiting: Waiting) -> Applied:
         """One batch in one transaction; the replies are given once it is on the disk."""
         if any(isinstance(command, GROWING) for command in commands):
-            self._check_room()
+            self._check_room(commands)
         machine = self._machine
         contents: dict[int, Content] = {}
         try:
@@ -191,15 +193,23 @@ class SqliteStore:
             machine.unserved,
         )
 
-    def _check_room(self) -> None:
-        """Refuse what grows before the disk is full: an ack, too, must be written before it frees anything."""
+    def _check_room(self, commands: Sequence[Command]) -> None:
+        """Refuse what grows before the disk is full: an ack, too, must be written before it frees anything.
+
+        A batch needs room in the log and, when that is emptied, what the log holds needs it in the file.
+        """
         disk = os.statvfs(self._folder)
+        free = disk.f_bavail * disk.f_frsize
         least = self._reserve_bytes
         if least is None:
+            if free >= PLENTY_BYTES:
+                return
             least = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // RESERVE_PART)
-        free = disk.f_bavail * disk.f_frsize
+        log = self._folder / f"{FILE}-wal"
+        log_bytes = log.stat().st_size if log.exists() else 0
+        least = max(least, log_bytes + 3 * sum(map(_weight, commands)) + MARGIN_BYTES)
         if free < least:
-            raise StoreUnavailable(f"only {free >> 20} MiB are free on the disk, {least >> 20} MiB are kept for acks")
+            raise StoreUnavailable(f"only {free >> 10} KiB are free on the disk, {least >> 10} KiB are kept for acks")
 
     async def _write(self, machine: Machine, leased: list[Leased]) -> dict[int, Content]:
         effects, state = machine.effects, machine.state
@@ -271,3 +281,12 @@ def _received(outcome: Reply | Refused, contents: dict[int, Content]) -> Receive
     filled = _filled(outcome, contents)
     assert isinstance(filled, Received | Refused)
     return filled
+
+
+def _weight(command: Command) -> int:
+    """About how many bytes a publish or transaction adds to the store."""
+    if isinstance(command, Transaction):
+        return sum(map(_weight, command.publishes))
+    if isinstance(command, Publish):
+        return sum(len(envelope.body) + len(envelope.properties) + 200 for envelope in command.envelopes)
+    return 0

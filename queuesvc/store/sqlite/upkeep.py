@@ -10,7 +10,7 @@ from bisect import bisect_left
 from queuesvc.store.sqlite.statements import SQL
 
 RECLAIM_ROWS = 2000
-VACUUM_PAGES = 256
+VACUUM_PAGES = 1024
 
 
 def step(connection: sqlite3.Connection, idle: bool) -> bool:

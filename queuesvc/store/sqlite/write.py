@@ -1,5 +1,6 @@
 """One batch, one transaction, one fsync. Runs on the writer's thread."""
 
+import contextlib
 import sqlite3
 from array import array
 from collections.abc import Iterable
@@ -46,16 +47,18 @@ def write(connection: sqlite3.Connection, batch: Batch) -> dict[int, Content]:
     except BaseException as error:
         _roll_back(connection)
         if isinstance(error, sqlite3.Error):
+            _make_room(connection, error)
             raise StoreUnavailable(str(error)) from error
         raise
     try:
         connection.execute("COMMIT")
     except sqlite3.Error as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
             raise StoreBroken(str(error)) from error
         # No room for the log's frames: the last of them, which makes it a commit, was not written.
         # (That an fsync fails for want of room is another code.)
         _roll_back(connection)
+        _make_room(connection, error)
         raise StoreUnavailable(str(error)) from error
     return contents
 
@@ -63,6 +66,13 @@ def write(connection: sqlite3.Connection, batch: Batch) -> dict[int, Content]:
 def _roll_back(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         connection.execute("ROLLBACK")
+
+
+def _make_room(connection: sqlite3.Connection, error: sqlite3.Error) -> None:
+    """On a full disk, bring what the log holds into the file, where much of it has its place already."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _write_all(connection: sqlite3.Connection, batch: Batch) -> dict[int, Content]:
