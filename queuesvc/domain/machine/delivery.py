@@ -95,9 +95,12 @@ def give_back(state: State, queue: Queue, message: Message, delay_ms: int, named
 
 
 def _go_along(state: State, queue: Queue, followers: list[Message]) -> None:
-    """Back with the one before them in their group, uncounted."""
+    """Back with the one before them in their group, uncounted; what ran out before only loses its receipt."""
     for follower in followers:
-        if follower.expired(state.now):
+        if follower.state is not LEASED:
+            state.end_lease(follower)
+            state.changed(follower, HERE)
+        elif follower.expired(state.now):
             leave_by(state, queue, follower, "expired")
         else:
             _put_back(state, queue, follower, 0)
@@ -112,7 +115,6 @@ def _followers(message: Message, named: Collection[int] = ()) -> list[Message]:
         for other in message.lease.held.values()
         if other.group is message.group
         and other.number > message.number
-        and other.state is LEASED
         and other.number not in named
     ]
 
