@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -21,9 +21,12 @@ from typing import Any
 from queuesvc.domain import commands as c
 from queuesvc.store.memory import MemoryStore
 from queuesvc.store.sqlite.store import SqliteStore
-from tests.model.histories import Histories, Seeded
+from tests.model.choices import Seeded
+from tests.model.compare import Difference
+from tests.model.draining import drain
+from tests.model.histories import Histories
 from tests.model.lockstep import LIMITS, Lockstep
-from tests.model.side import Difference, Open
+from tests.model.side import Open
 from tests.model.steps import Batch, Settling, Step
 
 STEPS = 150
@@ -45,7 +48,7 @@ async def replay(history: list[Step], openers: dict[str, Open]) -> tuple[int, Ex
                 except Exception as error:  # a store that raises differs as well
                     return taken, error
             try:
-                await lockstep.drain()
+                await drain(lockstep)
             except Exception as error:
                 return len(history), error
         finally:
@@ -64,7 +67,7 @@ async def invent(seed: int, openers: dict[str, Open], steps: int = STEPS) -> tup
             for _ in range(steps):
                 history.append(histories.step())
                 await lockstep.take(history[-1])
-            await lockstep.drain()
+            await drain(lockstep)
         except Exception as error:
             return history, lockstep.commands, error
         finally:
@@ -73,12 +76,30 @@ async def invent(seed: int, openers: dict[str, Open], steps: int = STEPS) -> tup
 
 
 async def shorten(history: list[Step], openers: dict[str, Open], seconds: float) -> list[Step]:
-    """The history without what is not needed to fail: chunks, then single steps, then single commands."""
+    """The history without what is not needed to fail alike: chunks, then single steps, then single commands."""
     until = time.monotonic() + seconds
+    _, first = await replay(history, openers)
 
     async def fails(candidate: list[Step]) -> bool:
-        return time.monotonic() < until and (await replay(candidate, openers))[1] is not None
+        if time.monotonic() >= until:
+            return False
+        _, error = await replay(candidate, openers)
+        return error is not None and kind(error) == kind(first)
 
+    history = await fewer_steps(history, fails)
+    at = 0
+    while at < len(history):
+        for smaller in smaller_batches(history[at]):
+            if await fails([*history[:at], smaller, *history[at + 1 :]]):
+                history = [*history[:at], smaller, *history[at + 1 :]]
+                break  # and smaller still
+        else:
+            at += 1
+    return await fewer_steps(history, fails)
+
+
+async def fewer_steps(history: list[Step], fails: Callable[[list[Step]], Awaitable[bool]]) -> list[Step]:
+    """Without chunks, then without single steps."""
     size = len(history) // 2
     while size:
         at = 0
@@ -89,15 +110,16 @@ async def shorten(history: list[Step], openers: dict[str, Open], seconds: float)
             else:
                 at += size
         size //= 2
-    at = 0
-    while at < len(history):
-        for smaller in smaller_batches(history[at]):
-            if await fails([*history[:at], smaller, *history[at + 1 :]]):
-                history = [*history[:at], smaller, *history[at + 1 :]]
-                break  # and smaller still
-        else:
-            at += 1
     return history
+
+
+def kind(error: Exception | None) -> str:
+    """What sort of failure it is: which store, of what, which part of the answer; or where it raised."""
+    if error is not None and not isinstance(error, Difference):
+        return type(error).__name__ + traceback.extract_tb(error.__traceback__)[-1].name
+    text = str(error)
+    place = re.search(r"expected ([^=]*)", text)
+    return text.partition("(")[0] + re.sub(r"\d+", "", place[1] if place else "")
 
 
 def error_text(error: Exception | None) -> str:
@@ -105,7 +127,7 @@ def error_text(error: Exception | None) -> str:
     told = f"{type(error).__name__}: {brief(str(error))}"
     if error is None or isinstance(error, Difference):
         return told
-    return told + "\n" + "".join(traceback.format_tb(error.__traceback__)[-3:])
+    return told + "\n" + "".join(traceback.format_tb(error.__traceback__)[-12:])
 
 
 def brief(text: str) -> str:

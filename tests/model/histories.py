@@ -5,52 +5,32 @@ The long campaign draws from a seeded generator, hypothesis from its own choices
 steps mean something: queues that exist, receipts that are young, moments that are due.
 """
 
-from collections.abc import Callable, Sequence
-from random import Random
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
 
 from queuesvc.domain import commands as c
-from queuesvc.domain.model import Envelope, Exchange, ExchangeType, HeaderValue, QueueSettings, RetryBackoff
+from queuesvc.domain.model import Exchange, ExchangeType, HeaderValue, QueueSettings, State
+from tests.model.choices import (
+    ADVANCES_MS,
+    EXCHANGES,
+    GROUPS,
+    IDEMPOTENCY_KEYS,
+    KEYS,
+    LEASES_MS,
+    PATTERNS,
+    QUEUES,
+    SETTINGS,
+    TWISTS,
+    VALUES,
+    Choices,
+)
 from tests.model.lockstep import Lockstep
-from tests.model.steps import Ask, Batch, Failing, Leave, Maintain, Pick, Reopen, Step
+from tests.model.publishes import Publishes
+from tests.model.steps import GO_ON, Ask, Batch, Failing, Id, Leave, Maintain, Pick, Reopen, Step
 
-T = TypeVar("T")
-
-QUEUES = ["a", "b", "c", "d"]
-EXCHANGES = ["direct-1", "fanout-1", "fanout-2", "headers-1", "headers-2", "topic-1", "topic-2"]
-KEYS = ["", "a", "b", "a.b", "a.a", "a.b.c", "b.a.a.b", ".", "a..b", "ä.b"]
-PATTERNS = [*KEYS, "*", "#", "*.*", "a.*", "a.#", "#.b", "#.#", "*.#.b", "#.a.#", "a.*.#", "##", "a*"]
-VALUES: list[HeaderValue] = ["1", 1, 1.0, 1.5, True, False, "true", "ä", "", 0, -3]
-PROPERTIES = ['"content_type":"text/plain","headers":{},"priority":0', '"group":"ä€😀\\u0000\\""', '"reply_to":null']
-SIZES = [0, 0, 0, 1, 100, 1023, 1024, 1025, 5000]
-LEASES_MS = [100, 101, 1000, 1001, 5000, 30_000, 43_200_000]
-ADVANCES_MS = [0, 0, 0, 0, 1, 50, 100, 1000, 5000, 29_999, 60_000]
-TWISTS = ["other", "other", "past", "flip0", "flip9", "flip31", "tail", "head", "junk", "none", "bare", "line"]
-
-
-class Choices(Protocol):
-    """Where the choices come from."""
-
-    def pick(self, items: Sequence[T]) -> T:
-        """One of the items."""
-        ...
-
-    def number(self, least: int, most: int) -> int:
-        """A number from `least` to `most`, both included."""
-        ...
-
-
-class Seeded:
-    """Choices of a seeded generator: the same seed, the same history."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = Random(seed)
-
-    def pick(self, items: Sequence[T]) -> T:
-        return items[int(self._random.random() * len(items))]
-
-    def number(self, least: int, most: int) -> int:
-        return self._random.randint(least, most)
+STATES = [None, *State]
+SOURCES: list[Literal["dead", "arrived"] | None] = [None, None, "dead", "arrived", "arrived"]
 
 
 class Histories:
@@ -59,13 +39,18 @@ class Histories:
     def __init__(self, choices: Choices, lockstep: Lockstep) -> None:
         self.pick, self.number = choices.pick, choices.number
         self.lockstep, self.model = lockstep, lockstep.model
-        self.made = 0
+        self.publishes = Publishes(self)
+        self.begun = False
 
     def one_in(self, times: int) -> bool:
         return self.number(1, times) == times
 
     def step(self) -> Step:
-        """Any step, mostly a batch."""
+        """Any step, mostly a batch. The first makes a world in which things can happen."""
+        if not self.begun:
+            self.begun = True
+            if not self.one_in(4):
+                return self.beginning()
         kind = self.number(1, 100)
         if kind <= 86:
             return self.batch()
@@ -76,6 +61,21 @@ class Histories:
         if kind <= 97:
             return Leave(self.number(0, 9))
         return Failing(self.batch()) if self.one_in(3) else Reopen(kill=self.one_in(2))
+
+    def beginning(self) -> Batch:
+        """Queues with some settings, and exchanges by which messages reach several of them, also as dead letters."""
+        names = self.pick([EXCHANGES, ["fanout-1", "topic-1"], ["direct-1", "fanout-2", "headers-1"]])
+        kinds = [(name, ExchangeType(name.partition("-")[0])) for name in names]
+        made = [c.PutExchange(Exchange(name, kind, self.pick([None, None, *names]))) for name, kind in kinds]
+        queues = [c.PutQueue(name, replace(self.settings(), dead_letter_exchange=self.pick(names))) for name in QUEUES]
+        binds = []
+        for name, kind in kinds:
+            queue, key = self.pick(QUEUES), self.pick(["#", "a", "a.*"])
+            by_headers = kind is ExchangeType.HEADERS
+            binds.append(
+                c.Bind(name, queue, match="all", headers={}) if by_headers else c.Bind(name, queue, routing_key=key)
+            )
+        return Batch((*made, *queues, *binds))
 
     def batch(self) -> Batch:
         """Commands, receives and the passing of time, together in one `apply`."""
@@ -91,23 +91,29 @@ class Histories:
         lease_ms = self.pick([None, None, *LEASES_MS])
         if len(held) > 40:  # keep histories about rules, not about size
             return c.Receive(queue, 1000, lease_ms, auto_ack=not self.one_in(4))
-        return c.Receive(queue, self.pick([1, 1, 2, 3, 10]), lease_ms, self.pick(["", "me"]), self.one_in(6))
+        return c.Receive(queue, self.pick([1, 1, 2, 3, 10, 10]), lease_ms, self.pick(["", "me"]), self.one_in(6))
 
     def command(self) -> Any:
         """Any command but a receive, the busy ones more often."""
         kinds: list[tuple[int, Callable[[], Any]]] = [
-            (30, self.publish),
+            (30, self.publishes.publish),
             (13, lambda: c.Ack(self.settled_queue(), self.receipts())),
-            (13, self.nack),
+            (15, self.nack),
             (8, lambda: c.Extend(self.settled_queue(), self.receipts(), self.pick(LEASES_MS))),
             (3, lambda: c.Undeliver("", self.number(0, 4))),
+            (6, self.transaction),
+            (2, self.purge),
+            (2, lambda: c.RemoveMessage(self.queue(), self.id())),
+            (5, self.redrive),
+            (3, lambda: c.Release(self.queue(), self.ids("leased"), self.one_in(4))),
             (7, self.put_queue),
             (5, lambda: c.PatchQueue(self.queue(), self.changes())),
             (1, lambda: c.DeleteQueue(self.queue(), self.one_in(2))),
             (6, self.put_exchange),
             (1, lambda: c.DeleteExchange(self.exchange())),
-            (12, self.bind),
+            (10, self.bind),
             (2, lambda: c.Unbind(self.number(0, 20))),
+            (2, self.definitions),
             (1, c.Tick),
         ]
         at = self.number(1, sum(weight for weight, _ in kinds))
@@ -127,6 +133,17 @@ class Histories:
         known = list(self.model.exchanges)
         return self.pick(known if known and not self.one_in(20) else EXCHANGES)
 
+    def id(self, twist: str = "") -> Any:
+        return Id(self.number(0, 9), self.pick(["past", "junk", ""]) if self.one_in(8) else twist)
+
+    def ids(self, twist: str) -> tuple[Any, ...]:
+        return tuple(self.id(twist) for _ in range(self.pick([1, 1, 2, 3])))
+
+    def troubled(self) -> str:
+        """A queue with messages that died."""
+        names = [name for name, queue in self.model.queues.items() if any(message.deaths for message in queue.messages)]
+        return self.pick(names) if names and not self.one_in(5) else self.queue()
+
     # --- topology ---
 
     def put_queue(self) -> c.PutQueue:
@@ -138,27 +155,21 @@ class Histories:
         return c.PutQueue(name, there.settings if there else QueueSettings())
 
     def settings(self) -> QueueSettings:
-        if self.one_in(3):
+        if self.one_in(4):
             return QueueSettings()
         return QueueSettings(**self.changes())
 
     def changes(self) -> dict[str, Any]:
-        values: dict[str, list[Any]] = {
-            "lease_seconds": [0.1, 1, 5, 30],
-            "delivery_limit": [None, 1, 2, 3, 20],
-            "retry_backoff": [None, None, RetryBackoff(1, 2, 3, 0), RetryBackoff(0.1, 10, 300, 0)],
-            "delay_seconds": [0, 0, 1, 2.5],
-            "max_priority": [0, 1, 3, 255],
-            "paused": [False, False, False, True],
-            "deduplication_window_seconds": [300, 60],
-        }
-        return {name: self.pick(values[name]) for name in values if self.one_in(3)}
+        changes = {name: self.pick(values) for name, values in SETTINGS.items() if self.one_in(4)}
+        if changes.get("dead_letter_exchange") and not self.one_in(4):
+            changes["dead_letter_exchange"] = self.exchange()
+        return changes
 
     def put_exchange(self) -> c.PutExchange:
         name = self.pick(EXCHANGES)
         kind = ExchangeType(name.partition("-")[0] if not self.one_in(30) else "fanout")
         alternate = self.pick([None, None, self.pick(EXCHANGES)])
-        return c.PutExchange(Exchange(name, kind, alternate, self.pick([300, 300, 300, 60])))
+        return c.PutExchange(Exchange(name, kind, alternate, self.pick([300, 300, 300, 60, 1])))
 
     def bind(self) -> c.Bind:
         source = self.exchange()
@@ -170,28 +181,13 @@ class Histories:
     def headers(self) -> dict[str, HeaderValue]:
         return {name: self.pick(VALUES) for name in ("x", "y", "z") if self.one_in(2)}
 
-    # --- messages ---
+    def definitions(self) -> c.PutDefinitions:
+        exchanges = tuple(self.put_exchange().exchange for _ in range(self.number(0, 2)))
+        names = {self.pick(QUEUES) for _ in range(self.number(0, 2))}
+        queues = tuple((name, self.settings()) for name in sorted(names))
+        return c.PutDefinitions(exchanges, queues, tuple(self.bind() for _ in range(self.number(0, 2))))
 
-    def publish(self) -> c.Publish:
-        batch = self.one_in(3)
-        envelopes = tuple(self.envelope() for _ in range(self.number(1, 4) if batch else 1))
-        if self.one_in(3):
-            queue = self.queue()  # whose name is the routing key: the caller sets it
-            return c.Publish(tuple(e._replace(routing_key=queue) for e in envelopes), queue=queue, batch=batch)
-        return c.Publish(envelopes, exchange=self.exchange(), batch=batch)
-
-    def envelope(self) -> Envelope:
-        self.made += 1
-        body = f"{self.made}:".encode() + b"\xff" * self.pick(SIZES) if not self.one_in(20) else b""
-        return Envelope(
-            body,
-            self.pick(PROPERTIES),
-            self.pick([*KEYS, *(binding.routing_key for binding in self.model.bindings)]),
-            self.pick([self.headers(), *(binding.headers for binding in self.model.bindings if binding.headers)]),
-            priority=self.pick([0, 0, 0, 1, 2, 3, 255]),
-            delay_ms=self.pick([None, None, None, 0, 1, 1000, 3_600_000]),
-            mandatory=self.one_in(10),
-        )
+    # --- settling and repairing ---
 
     def settled_queue(self) -> str:
         return self.queue() if self.one_in(20) else "@"  # "@" is the queue of the first receipt
@@ -208,6 +204,32 @@ class Histories:
         requeue, failed = not self.one_in(5), not self.one_in(4)
         return c.Nack(self.settled_queue(), self.receipts(), requeue, delay_ms, self.pick([None, "because"]), failed)
 
+    def young(self, command: Any) -> Any:
+        """A transaction wants receipts that are good, so mostly one that is young."""
+        return replace(command, receipts=(Pick(self.pick([0, 0, 1, 2])),)) if not self.one_in(5) else command
+
+    def transaction(self) -> c.Transaction:
+        acks = tuple(self.young(c.Ack("@", self.receipts())) for _ in range(self.pick([0, 0, 1, 1, 2])))
+        nacks = tuple(self.young(self.nack()) for _ in range(self.pick([0, 0, 0, 1])))
+        publishes = tuple(self.publishes.single() for _ in range(self.pick([0, 1, 1, 2])))
+        transaction: c.Transaction = self.publishes.again(c.Transaction(acks, nacks, publishes, self.key()))
+        return transaction
+
+    def key(self) -> str:
+        return self.pick(IDEMPOTENCY_KEYS) if self.one_in(5) else ""
+
+    def purge(self) -> c.PurgeQueue:
+        return c.PurgeQueue(self.queue(), self.pick(STATES), self.one_in(4))
+
+    def redrive(self) -> c.Redrive:
+        queue, source = self.troubled(), self.pick(SOURCES)
+        to_queue = self.queue() if self.one_in(3) else None
+        if self.one_in(3):
+            ids = self.ids(self.pick(["dead", "arrived"]))
+            return c.Redrive(queue, 1000, source, ids, to_queue, dry_run=self.one_in(5))
+        after = self.pick([0, 0, GO_ON])
+        return c.Redrive(queue, self.pick([1, 2, 1000]), source, None, to_queue, after, dry_run=self.one_in(5))
+
     # --- questions ---
 
     def query(self) -> Any:
@@ -221,10 +243,18 @@ class Histories:
                 c.ListBindings(exchange=self.exchange(), after=self.after(), limit=limit),
                 c.ListBindings(queue=self.queue(), after=self.after(), limit=limit),
                 c.Route(self.exchange(), self.pick(KEYS), self.headers()),
-                c.Route(self.exchange(), self.pick(KEYS), self.headers()),
                 c.Route(self.exchange(), self.pick(KEYS)),
+                c.GetMessage(self.queue(), self.id()),
+                self.browse(limit),
+                self.browse(limit),
             ]
         )
+
+    def browse(self, limit: int) -> c.BrowseMessages:
+        key = self.pick(KEYS) if self.one_in(4) else None
+        group = self.pick(GROUPS) if self.one_in(4) else None
+        headers = {"x": self.pick(["1", "1.0", "true", "ä"])} if self.one_in(4) else None
+        return c.BrowseMessages(self.queue(), self.pick(STATES), limit, "", key, group, headers)
 
     def after(self) -> int:
         return self.pick([0, *self.lockstep.bound])

@@ -16,6 +16,17 @@ class Pick(NamedTuple):
     twist: str = ""
 
 
+class Id(NamedTuple):
+    """A message's id by its place in the queue.
+
+    `twist`: by its place among those that are `leased`, are `dead`, or `arrived` with deaths; among all of all
+    queues (`past`); or no id at all (`junk`).
+    """
+
+    place: int
+    twist: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One `apply`: its commands, the receives that come with it, and the time that passed before.
@@ -33,7 +44,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question put to all of them."""
+    """A question put to all of them. Of pages all are asked for."""
 
     query: Any
 
@@ -47,7 +58,10 @@ class Reopen:
 
 @dataclass(frozen=True, slots=True)
 class Failing:
-    """A batch that the stores with files cannot write: nothing of it happens, and time stands still."""
+    """A batch that the stores with files cannot write: nothing of it happens, and time stands still.
+
+    Then all queues are declared again: whether a store forgot how long they were unused is its own business.
+    """
 
     batch: Batch
 
@@ -65,6 +79,8 @@ class Leave:
 
 
 Settling = c.Ack | c.Nack | c.Extend
+Naming = c.RemoveMessage | c.GetMessage | c.Redrive | c.Release
+GO_ON = -1  # the `after` of a redrive that goes on where the last one ended
 Step = Batch | Ask | Reopen | Failing | Maintain | Leave
 
 

@@ -19,9 +19,11 @@ from queuesvc.domain.commands import Ack, Command
 from queuesvc.store.interface import Applied, Waiting
 from queuesvc.store.memory import MemoryStore
 from tests.model.campaign import OPENERS, invent, replay, shorten
+from tests.model.compare import Difference
+from tests.model.draining import drain
 from tests.model.histories import Histories
 from tests.model.lockstep import Lockstep
-from tests.model.side import Difference, Open
+from tests.model.side import Open
 from tests.model.steps import Ask, Failing, Leave, Maintain, Reopen
 
 T = TypeVar("T")
@@ -81,7 +83,7 @@ class StoresAgainstModel(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.runner.run(self.lockstep.drain())
+            self.runner.run(drain(self.lockstep))
         finally:
             self.runner.run(self.lockstep.close())
             self.runner.close()

@@ -6,7 +6,7 @@ from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.model import Exchange, ExchangeType, QueueStats
 from queuesvc.domain.replies import Published, PublishResult
-from tests.model.lockstep import conserved
+from tests.model.compare import conserved
 from tests.store.driver import Driver, deliveries, message, receipts, texts
 
 
