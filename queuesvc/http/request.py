@@ -6,6 +6,7 @@ with the field's name. Nothing unknown is passed over.
 
 import re
 from collections.abc import Callable, Mapping
+from json import JSONDecoder
 from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -22,6 +23,10 @@ DURATION_SECONDS_MOST: Final = 100 * 366 * 86_400
 COUNT_MOST: Final = 2**53 - 1
 """The greatest count: the greatest integer that every JSON reader keeps exactly."""
 
+INTEGER_LEAST: Final = -(2**63)
+INTEGER_MOST: Final = 2**64 - 1
+"""The integers of JSON that we can write again as they were read."""
+
 MESSAGE_HEADER: Final = b"message-header-"
 
 Kind = Callable[[str, str], Any]
@@ -30,6 +35,11 @@ Kind = Callable[[str, str], Any]
 _INTEGER: Final = re.compile(r"-?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,3})?")
 _BAD_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
+# Whether there are so many digits in a row that an integer may be beyond 64 bits, at less than a nanosecond a byte.
+_DIGITS_ALIKE: Final = bytes(ord("0") if chr(byte).isdecimal() else byte for byte in range(256))
+_LONG: Final = b"0" * 20
+_LONG_NEGATIVE: Final = b"-" + b"0" * 19
+_DIGITS_READ: Final = 64
 
 
 class ClientGone(Exception):
@@ -157,22 +167,55 @@ def too_large(most_bytes: int, what: str = "the request's body", **extra: Any) -
     return Refused(Code.BODY_TOO_LARGE, f"{what} is larger than {most_bytes} bytes", limit_bytes=most_bytes, **extra)
 
 
-def parse_json(body: bytes | str) -> Any:
-    """Any JSON value. Raises `malformed-request` for what is none, or holds what UTF-8 or a double cannot."""
+def parse_json(body: bytes) -> Any:
+    """Any JSON value. Raises `malformed-request` for what is none, or holds what UTF-8 or a double cannot.
+
+    Integers beyond 64 bits become floats: only for values that are looked at and not handed on.
+    """
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise malformed(f"not JSON: {error}") from None
 
 
-def parse_object(body: bytes | str) -> dict[str, Any]:
-    """A JSON object; an empty body is `{}`. Raises as `parse_json`, and `invalid-request` for another value."""
+def parse_object(body: bytes) -> dict[str, Any]:
+    """A JSON object; an empty body is `{}`. Raises as `parse_json`, and `invalid-request` for another value.
+
+    Its integers are those that were sent, however great.
+    """
     if not body:
         return {}
     value = parse_json(body)
     if type(value) is not dict:
         raise Refused(Code.INVALID_REQUEST, "the request's body must be a JSON object")
-    return value
+    return parse_exactly(body) if may_be_beyond(body) else value
+
+
+def may_be_beyond(body: bytes) -> bool:
+    """Whether a JSON text may hold an integer beyond 64 bits, which `parse_json` makes a float of."""
+    alike = body.translate(_DIGITS_ALIKE)
+    return _LONG in alike or _LONG_NEGATIVE in alike
+
+
+def parse_exactly(body: bytes) -> Any:
+    """The value of what is known to be JSON; slow, but its integers are those that were sent."""
+    try:
+        return _EXACT.decode(body.decode())
+    except RecursionError:
+        raise malformed("not JSON: nested too deeply") from None
+
+
+def is_beyond(value: object) -> bool:
+    """Whether it is an integer that could not be written again as it was read."""
+    return type(value) is int and not INTEGER_LEAST <= value <= INTEGER_MOST
+
+
+def _integer(text: str) -> int:
+    # How far it is beyond what we can write does not matter, and reading very long ones takes long.
+    return int(text[:_DIGITS_READ])
+
+
+_EXACT: Final = JSONDecoder(parse_int=_integer)
 
 
 # --- headers ------------------------------------------------------------------
@@ -217,6 +260,8 @@ def application_headers(value: object, limits: Limits, field: str = "headers") -
     for name, item in value.items():
         if type(item) not in (str, int, float, bool):
             raise invalid(f"{field}.{name}", "must be a string, a number or a boolean")
+        if type(item) is int and is_beyond(item):
+            raise invalid(f"{field}.{name}", "must not be an integer beyond 64 bits: send it as a string")
         found[check_header_name(name)] = item
     check_headers_size(found, limits)
     return found

@@ -324,6 +324,7 @@ def test_a_line_that_is_not_json_is_malformed(line: bytes) -> None:
         ENVELOPES.ndjson_batch(b'{"body":"a"}\n\n{"body":"b"}\n' + line, {}, None)
     assert caught.value.code is Code.MALFORMED_REQUEST
     assert caught.value.extra == {"index": 2}
+    assert caught.value.detail.startswith("line 4, column "), "lines are counted as in an editor, empty ones too"
 
 
 def test_query_options_hold_for_every_envelope_that_does_not_say_otherwise() -> None:

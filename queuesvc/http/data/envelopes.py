@@ -71,15 +71,20 @@ class Envelopes:
 
     def ndjson_batch(self, body: bytes, options: Mapping[str, Any], queue: str | None) -> tuple[Envelope, ...]:
         """The envelopes of NDJSON, one a line; empty lines are passed over. As `json_batch` otherwise."""
-        lines = [line for line in body.split(b"\n") if line and not line.isspace()]
-        self._check_count(len(lines))
+        lines = body.split(b"\n")
+        filled = [line for line in lines if line and not line.isspace()]
+        self._check_count(len(filled))
         items: list[Any] = []
         try:
-            for line in lines:
+            for line in filled:
                 items.append(orjson.loads(line))
         except orjson.JSONDecodeError as error:
             index = len(items)
-            raise values.at_index(request.malformed(f"line {index} is not JSON: {error}"), index) from None
+            number = [at for at, line in enumerate(lines, 1) if line and not line.isspace()][index]
+            why = f"line {number}, column {error.colno} is not JSON: {error.msg}"
+            raise values.at_index(request.malformed(why), index) from None
+        if request.may_be_beyond(body):
+            items = [request.parse_exactly(line) for line in filled]
         return self._all(items, options, queue)
 
     def event_batch(self, body: bytes, options: Mapping[str, Any], queue: str | None) -> tuple[Envelope, ...]:
@@ -224,5 +229,26 @@ def _json_body(value: object) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:
-        # The one thing that can be read but not written: what is nested deeper than 254.
-        raise invalid("json", "is nested too deeply") from None
+        # Two things can be read but not written: great integers, and what is nested deeper than 254.
+        place = _beyond(value)
+        if place is None:
+            raise invalid("json", "is nested too deeply") from None
+        raise invalid(
+            place,
+            "must not be an integer beyond 64 bits: send the document as body, with content_type application/json, "
+            "to have it stored byte for byte",
+        ) from None
+
+
+def _beyond(value: object) -> str | None:
+    """The place of an integer in a document that cannot be written as it was read (`json.items.3.id`), if any."""
+    rest: list[tuple[str, object]] = [("json", value)]
+    while rest:
+        place, value = rest.pop()
+        if request.is_beyond(value):
+            return place
+        if type(value) is dict:
+            rest += [(f"{place}.{name}", item) for name, item in value.items()]
+        elif type(value) is list:
+            rest += [(f"{place}.{index}", item) for index, item in enumerate(value)]
+    return None
