@@ -140,7 +140,6 @@ def test_the_content_type_of_the_options_does_not_matter(shared: httpx2.Client, 
         ("", {"consumer": "é" * 128}, "consumer"),
         ("", {"auto_ack": 1}, "auto_ack"),
         ("", {"ack": "receipt"}, "ack"),
-        ("", {"ack": []}, "ack"),
         ("", {"ack": [1]}, "ack"),
         ("", {"ack": ["x"] * 1001}, "ack"),
     ],
@@ -234,6 +233,13 @@ def test_ack_comes_before_the_receive(shared: httpx2.Client, queue: str) -> None
     assert stats(shared, queue)["acked"] == 3
 
 
+@pytest.mark.parametrize("options", [{}, {"auto_ack": True}])
+def test_an_empty_ack_settles_nothing(shared: httpx2.Client, queue: str, options: Json) -> None:
+    put(shared, queue, "a")
+    answer = shared.post(f"/v1/queues/{queue}/receive", json={"ack": [], **options}).json()
+    assert (answer["acked"], answer["failed"], len(answer["messages"])) == (0, [], 1)
+
+
 def test_ack_does_not_wait_for_a_message(shared: httpx2.Client, queue: str) -> None:
     put(shared, queue, "a")
     first = receive_one(shared, queue)
@@ -255,7 +261,8 @@ def test_a_malformed_ack_fails_the_call(shared: httpx2.Client, queue: str, optio
     if ready:
         put(shared, queue, *"xy"[:ready])
     answer = shared.post(f"/v1/queues/{queue}/receive", json={"ack": [good, "bad"], **options})
-    assert_problem(answer, 422, "invalid-request")
+    assert_problem(answer, 422, "invalid-request", field="ack", index=1)
+    assert answer.json()["detail"] == "ack: must hold receipts of this broker only"
     found = stats(shared, queue)
     assert (found["acked"], found["ready"], found["leased"], found["consumers_waiting"]) == (0, ready, 1, 0)
     assert {message["delivery_count"] for message in receive(shared, queue, max_messages=9)} == (

@@ -119,15 +119,25 @@ def test_a_malformed_receipt_settles_nothing(shared: httpx2.Client, queue: str, 
     wrong = receipt[:-3] + ("A" if receipt[-3] != "A" else "B") + receipt[-2:]
     for bad in ("", "x", "\U0001f600", "x" * 5000, wrong[5:], receipt.replace(".", ".0x"), f"{receipt} "):
         answer = shared.post(f"/v1/queues/{queue}/{verb}", json={"receipts": [receipt, bad], **LEASE.get(verb, {})})
-        assert_problem(answer, 422, "invalid-request")
+        assert_problem(answer, 422, "invalid-request", field="receipts", index=1)
+        assert answer.json()["detail"] == "receipts: must hold receipts of this broker only"
     assert settle(shared, queue, "ack", receipt)["acked"] == 1
+
+
+def test_no_receipts_are_as_good_as_some(shared: httpx2.Client, queue: str) -> None:
+    """A consumer that has nothing to settle just now needs no case of its own."""
+    assert settle(shared, queue, "ack") == {"acked": 0, "failed": []}
+    assert settle(shared, queue, "nack") == {"nacked": 0, "failed": []}
+    extended = settle(shared, queue, "extend", lease_seconds=60)
+    assert (extended["extended"], extended["failed"]) == (0, [])
+    answer = shared.post("/v1/queues/nowhere/ack", json={"receipts": []})
+    assert_problem(answer, 404, "queue-not-found")
 
 
 @pytest.mark.parametrize(
     ("verb", "fields", "field"),
     [
         *((verb, {}, "receipts") for verb in VERBS),
-        *((verb, {"receipts": []}, "receipts") for verb in VERBS),
         *((verb, {"receipts": "x"}, "receipts") for verb in VERBS),
         *((verb, {"receipts": [None]}, "receipts") for verb in VERBS),
         *((verb, {"receipts": ["x"] * 1001}, "receipts") for verb in VERBS),

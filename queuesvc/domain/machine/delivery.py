@@ -142,7 +142,7 @@ def find(state: State, queue: Queue, texts: tuple[str, ...]) -> tuple[list[Messa
     for index, text in enumerate(texts):
         parsed = parse(text)
         if parsed is None:
-            raise invalid("receipts", "is not a receipt of this broker", index=index)
+            raise invalid("receipts", "must hold receipts of this broker only", index=index)
         token, number = parsed
         message = messages.get(number) if token.queue_id == queue.id else None
         if message is None:

@@ -50,7 +50,7 @@ def _refuse_twice(settles: Iterable[Ack | Nack]) -> None:
     for settle in settles:
         for receipt in dict.fromkeys(settle.receipts):
             if receipt in seen:
-                raise invalid("receipts", "a receipt stands in two parts of the transaction", receipt=receipt)
+                raise invalid("receipts", "must not stand in two parts of the transaction", receipt=receipt)
             seen.add(receipt)
 
 

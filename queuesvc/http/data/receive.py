@@ -101,13 +101,17 @@ class Receiving:
         """Acknowledge, then receive, in one commit where that loses nothing. Raises what refuses either."""
         if command.auto_ack:
             # Messages are gone once received so: not before it is certain that the call is a good one.
-            first: Any = await self._broker.submit(ack)
+            try:
+                first: Any = await self._broker.submit(ack)
+            except Refused as refused:
+                raise _of_ack(refused) from None
             return await self._wait(command, options.wait_ms, Interruption(receive)), first
         # It goes into the broker's line here, so ahead of the receive.
         acknowledged = self._broker.submit(ack)
         interruption = Interruption(receive)
 
         def give_up_if_refused(future: asyncio.Future[Any]) -> None:
+            """Nothing is received where the receipts were no good."""
             if future.cancelled() or future.exception() is not None:
                 interruption.now()
 
@@ -117,10 +121,10 @@ class Receiving:
             return None, None  # the client left
         try:
             settled: Any = await acknowledged
-        except Refused:
+        except Refused as refused:
             if received is not None:
                 await self._take_back(command.queue, received)
-            raise
+            raise _of_ack(refused) from None
         return received, settled
 
     async def _take_back(self, queue: str, received: Received) -> None:
@@ -185,6 +189,14 @@ class Receiving:
             False if auto_ack is None else values.boolean(auto_ack, "auto_ack"),
             None if ack is None else values.receipts(ack, "ack", limits.receive_messages),
         )
+
+
+def _of_ack(refused: Refused) -> Refused:
+    """The same refusal of receipts, which are called `ack` here."""
+    if refused.extra.get("field") != "receipts":
+        return refused
+    more = {**refused.extra, "field": "ack"}
+    return Refused(refused.code, f"ack{refused.detail.removeprefix('receipts')}", **more)
 
 
 def _check_raw(options: Options) -> None:

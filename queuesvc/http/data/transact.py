@@ -52,10 +52,11 @@ class Transacting:
         acks = self._settles(fields, "acks", self._ack)
         nacks = self._settles(fields, "nacks", self._nack)
         publishes = self._publishes(fields)
-        if not (acks or nacks or publishes):
+        count = sum(len(ack.receipts) for ack in acks) + sum(len(nack.receipts) for nack in nacks)
+        if not (count or publishes):
             raise invalid("publishes", "a transaction needs something to do: acks, nacks or publishes")
         most = self._limits.receive_messages
-        if sum(len(ack.receipts) for ack in acks) + sum(len(nack.receipts) for nack in nacks) > most:
+        if count > most:
             raise invalid("receipts", f"a transaction settles at most {most} receipts")
         return Transaction(acks, nacks, publishes, idempotency_key)
 

@@ -80,14 +80,14 @@ def ttl_ms(value: object) -> int:
 
 
 def receipts(value: object, field: str, most: int) -> tuple[str, ...]:
-    """A list of 1 to `most` receipts as they stand; whether they are well-formed is for the store to say."""
+    """A list of at most `most` receipts as they stand; whether they are well-formed is for the store to say."""
     if type(value) is not list:
         raise invalid(field, "must be a list of receipts")
-    if not 1 <= len(value) <= most:
-        raise invalid(field, f"must hold 1 to {most} receipts")
-    for receipt in value:
+    if len(value) > most:
+        raise invalid(field, f"must hold at most {most} receipts")
+    for index, receipt in enumerate(value):
         if type(receipt) is not str:
-            raise invalid(field, "every receipt must be a string")
+            raise invalid(field, "must hold strings only", index=index)
     return tuple(value)
 
 
