@@ -11,13 +11,17 @@ on the request without its body. So here the parser is begun anew at the body.
 """
 
 import asyncio
+import functools
 import uuid
 from typing import Any, Final
 
 import httptools
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from queuesvc.http.problems import render
+from queuesvc.domain.errors import Code, Refused
+from queuesvc.http.data.wire import REQUEST_ID
+from queuesvc.http.problems import render, send_problem
 from queuesvc.http.request import malformed
 
 HEAD_BYTES: Final = 64 * 1024
@@ -106,7 +110,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self.served = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, functools.partial(_serve, app, cycle))
 
     def _parse(self, data: bytes) -> None:
         while data:
@@ -156,6 +160,21 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             self._start_timer()
+
+
+async def _serve(app: ASGIApp, cycle: RequestResponseCycle, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run the app. Where the server's end comes first, the client is told so, if it can still be told anything."""
+    try:
+        await app(scope, receive, send)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or not task.cancelling():
+            raise
+        if not cycle.response_started and not cycle.flow.write_paused:
+            refused = Refused(Code.UNAVAILABLE, "the broker is shutting down", retry_after_seconds=1)
+            await send_problem(send, refused, (scope[REQUEST_ID],) if REQUEST_ID in scope else ())
+        cycle.disconnected = True
+        cycle.transport.close()
 
 
 class AfterHead:

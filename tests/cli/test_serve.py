@@ -15,6 +15,7 @@ import httpx2
 import pytest
 
 from queuesvc import __version__
+from tests.conftest import check_log
 from tests.support.server import Server
 
 Answer = httpx2.Response
@@ -178,14 +179,42 @@ def publish_until_refused(server: Server) -> int:
             stored += 1
 
 
-def test_request_that_never_comes_does_not_hold_up_the_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["/v1/queues/q/messages", "/v1/queues/q/receive", "/v1/queues/q/redrive"])
+def test_request_that_never_comes_does_not_hold_up_the_end(tmp_path: Path, path: str) -> None:
     server = Server(tmp_path / "data", env={"QUEUESVC_SHUTDOWN_SECONDS": "0.2"})
     try:
-        with socket.create_connection(("127.0.0.1", server.start().port)) as stuck:
-            stuck.sendall(b"POST /v1/queues/q/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+        with socket.create_connection(("127.0.0.1", server.start().port), timeout=30) as stuck:
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-Request-Id: me\r\nContent-Length: 10\r\n\r\n"
+            stuck.sendall(head.encode() + b"half")
             with httpx2.Client(base_url=server.url) as http:
                 assert http.get("/healthz").status_code == 200
             assert server.stop() == 0
+            answer = stuck.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"urn:queuesvc:unavailable" in answer
+        assert b"x-request-id: me\r\n" in answer
+        assert b"connection: close\r\n" in answer
+        check_log(server)
+        assert "ASGI" not in server.log
+    finally:
+        server.close()
+
+
+def test_answer_that_is_never_read_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", env={"QUEUESVC_SHUTDOWN_SECONDS": "0.2"})
+    try:
+        with httpx2.Client(base_url=server.start().url) as http, socket.socket() as stuck:
+            http.put("/v1/queues/q", json={})
+            for _ in range(12):
+                http.post("/v1/queues/q/messages", content=b"x" * 1_000_000)
+            stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stuck.connect(("127.0.0.1", server.port))
+            stuck.sendall(b"POST /v1/queues/q/receive?max_messages=12 HTTP/1.1\r\nHost: x\r\n\r\n")
+            while http.get("/v1/queues/q").json()["stats"]["leased"] < 12:
+                pass
+            assert server.stop() == 0
+        check_log(server)
+        assert "ASGI" not in server.log
     finally:
         server.close()
 
@@ -199,6 +228,8 @@ def test_second_signal_does_not_wait(tmp_path: Path) -> None:
                 assert http.get("/healthz").status_code == 200
             os.kill(server.pid, signal.SIGTERM)
             assert server.stop() == 0
+        check_log(server)
+        assert "ASGI" not in server.log
     finally:
         server.close()
 
