@@ -1,6 +1,7 @@
 """What an operator may set, and where from: flags, then environment, then file, then the default."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from queuesvc.domain.limits import Limits
 PREFIX = "QUEUESVC_"
 CONFIG_VARIABLE = "QUEUESVC_CONFIG"
 CONFIG_FILE = Path("queuesvc.toml")
+# What container platforms set for a service of our name: where it is, not what we are to do.
+_SET_BY_OTHERS = re.compile(PREFIX + r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _LIMITS = Limits()
@@ -87,9 +90,12 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Setti
     """
     given = {name: value for name, value in flags.items() if value is not None}
     path = _config_file(config)
+    _refuse_unknown_variables()
     values = _read(path) if path is not None else {}
 
     class Sources(Settings):
+        """The settings, from these sources in this order."""
+
         @classmethod
         def settings_customise_sources(
             cls,
@@ -99,6 +105,7 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Setti
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
+            """Flags, environment, file."""
             return init_settings, env_settings, InitSettingsSource(settings_cls, values)
 
     try:
@@ -107,6 +114,17 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Setti
         raise BadSettings(_explain(error, given, path)) from None
     except SettingsError as error:
         raise BadSettings(f"{PREFIX}LIMITS: {error}") from None
+
+
+def _refuse_unknown_variables() -> None:
+    """A variable of ours that is none is a slip, as in the file. (Those of a limit are looked at with the limits.)"""
+    for variable, value in os.environ.items():
+        name = variable.upper()
+        if not value or not name.startswith(PREFIX) or name == CONFIG_VARIABLE or _SET_BY_OTHERS.fullmatch(name):
+            continue
+        setting = name.removeprefix(PREFIX).lower()
+        if setting not in Settings.model_fields and not setting.startswith("limits_"):
+            raise BadSettings(f"{setting}: there is no such setting (in {variable})")
 
 
 def _config_file(config: Path | None) -> Path | None:

@@ -64,7 +64,8 @@ def test_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_variables_that_others_set_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     """A container platform sets such ones for a service of our name."""
-    monkeypatch.setenv("QUEUESVC_SERVICE_HOST", "10.0.0.1")
+    for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_8642_TCP", "PORT_8642_TCP_ADDR"):
+        monkeypatch.setenv(f"QUEUESVC_{name}", "10.0.0.1")
     assert load_settings({}).model_dump() == Settings().model_dump()
 
 
@@ -84,6 +85,10 @@ def test_variables_that_others_set_do_no_harm(monkeypatch: pytest.MonkeyPatch) -
         ("", {"QUEUESVC_LIMITS_WAIT_SECONDS": "nan"}, {}, ("limits.wait_seconds", "QUEUESVC_LIMITS_WAIT_SECONDS")),
         ("", {"QUEUESVC_LIMITS_WIAT": "1"}, {}, ("limits.wiat", "no such setting", "QUEUESVC_LIMITS_WIAT")),
         ("", {"QUEUESVC_LIMITS": "{"}, {}, ("QUEUESVC_LIMITS",)),
+        ("", {"QUEUESVC_PROT": "1"}, {"port": "1"}, ("prot", "no such setting", "QUEUESVC_PROT")),
+        ("", {"QUEUESVC_PORT_": "1"}, {}, ("port_", "no such setting", "QUEUESVC_PORT_")),
+        ("", {"queuesvc_log_levle": "info"}, {}, ("log_levle", "no such setting", "queuesvc_log_levle")),
+        ("", {"QUEUESVC_CONFIG_FILE": "x"}, {}, ("config_file", "no such setting", "QUEUESVC_CONFIG_FILE")),
         ("", {"QUEUESVC_CONFIG": "gone.toml"}, {}, ("config", "gone.toml", "No such file")),
     ],
 )
