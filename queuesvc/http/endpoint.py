@@ -183,14 +183,36 @@ def paging(after: Kind, what: str, schema: Schema) -> tuple[Parameter, Parameter
 
 def _refusal(error: ValidationError) -> Refused:
     """One thing that is wrong with a document, in our words: a name that is not known first, it may be a slip."""
-    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    errors = error.errors(include_url=False, include_input=False)
     first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     place = ".".join(str(step) for step in first["loc"])
-    match first["type"]:
-        case "extra_forbidden":
-            return invalid(place, "unknown field")
-        case "missing":
-            return invalid(place, "is required")
-    why = first["msg"].removeprefix("Input should ")
-    why = why.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
-    return invalid(place, f"must {why}")
+    why = _FAULTS.get(first["type"])
+    if why is None:
+        # One that we did not think of: in the library's words, which is better than none.
+        return invalid(place, first["msg"])
+    return invalid(place, why.format_map({name: _shown(value) for name, value in first.get("ctx", {}).items()}))
+
+
+_FAULTS: Final[Mapping[str, str]] = {
+    "extra_forbidden": "unknown field",
+    "missing": "is required",
+    "model_type": "must be a JSON object",
+    "list_type": "must be a list",
+    "string_type": "must be a string",
+    "int_type": "must be an integer",
+    "int_from_float": "must be an integer",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "enum": "must be one of {expected}",
+    "literal_error": "must be one of {expected}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must hold at least {min_length}",
+    "too_long": "must hold at most {max_length}",
+}
+"""What is wrong with a field, by pydantic's names of faults and of what it compared with."""
+
+
+def _shown(value: object) -> str:
+    """A bound as a person writes it, or the values that there are: from `'a', 'b' or 'c'` to `a, b or c`."""
+    return f"{value:.15g}" if type(value) is float else str(value).replace("'", "")
