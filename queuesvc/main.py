@@ -80,7 +80,7 @@ def _settle_interpreter() -> None:
     sys.setswitchinterval(0.0005)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 1000)
+    gc.set_threshold(20_000, 2, 100_000)
     gc.enable()
 
 

@@ -113,9 +113,7 @@ def _followers(message: Message, named: Collection[int] = ()) -> list[Message]:
     return [
         other
         for other in message.lease.held.values()
-        if other.group is message.group
-        and other.number > message.number
-        and other.number not in named
+        if other.group is message.group and other.number > message.number and other.number not in named
     ]
 
 
