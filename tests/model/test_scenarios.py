@@ -91,6 +91,14 @@ SCENARIOS: dict[str, list[Step]] = {
         Batch((), (c.Receive("q", 10, 100),), (False,)),
         Batch(advance=100),
     ],
+    "a later one of a group that had run out before kept its receipt when an earlier one went back": [
+        Batch((QUEUE, c.Publish((grouped("1"), grouped("2")), queue="q", batch=True))),
+        Batch((), (c.Receive("q", 10, 1000),), (False,)),
+        Batch((c.Extend("@", (Pick(1),), 2000),)),  # type: ignore[arg-type]
+        Batch(advance=1000),
+        Batch(advance=1000),
+        Batch((ack_newest(1),)),
+    ],
     "the deaths of a message that was redriven in the batch in which it died": [
         Batch((c.PutQueue("q", QueueSettings(dead_letter_exchange="none")), expiring("q", 1000))),
         Batch((c.Redrive("q", 10),), advance=1000),

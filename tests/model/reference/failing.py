@@ -20,13 +20,16 @@ def give_back(world: World, queue: Queue, message: Message, delay_ms: int = 0) -
 
 
 def give_back_later_ones(world: World, queue: Queue, message: Message, lease: int | None, named: Any = ()) -> None:
-    """Those of its group behind it that the lease still holds go back with it, uncounted; their receipts are lost."""
+    """Those of its group behind it, under the same lease, go back with it, uncounted; their receipts are lost.
+
+    Also that of one whose lease ran out before: it stays as it is.
+    """
     for other in list(queue.messages):
         behind = message.group and other.group == message.group and other.number > message.number
-        held = other.state is State.LEASED and other.lease == lease
-        if behind and held and other not in named:
+        if behind and lease is not None and other.lease == lease and other not in named:
             other.lease = None
-            give_back(world, queue, other)
+            if other.state is State.LEASED:
+                give_back(world, queue, other)
 
 
 def expire(world: World, queue: Queue, message: Message) -> None:
