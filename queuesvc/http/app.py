@@ -49,7 +49,7 @@ class App:
     """The ASGI app. One for each broker."""
 
     def __init__(self, broker: Broker, limits: Limits) -> None:
-        document = make_document(ENDPOINTS)
+        document = make_document(ENDPOINTS, limits)
         edge = Edge(broker, limits, Metrics(broker), orjson.dumps(document).decode(), make_page(document))
         self._data = DataPlane(broker, limits)
         self._router = Router(_routes(edge), redirect_slashes=False, default=_nothing_here)
@@ -104,6 +104,7 @@ def _own_request_id(scope: Scope) -> bytes | None:
 
 def _with_header(send: Send, pair: tuple[bytes, bytes]) -> Send:
     async def answer(message: Message) -> None:
+        """Pass it on, the header with it."""
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", ()), pair]
         await send(message)

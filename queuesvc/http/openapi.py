@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
@@ -10,10 +11,11 @@ from pydantic.json_schema import models_json_schema
 
 from queuesvc import __version__
 from queuesvc.domain.errors import Code
+from queuesvc.domain.limits import Limits
 from queuesvc.http import problems
 from queuesvc.http.endpoint import Body, Endpoint, Parameter, Schema
 from queuesvc.http.request import Kind, boolean, integer, number
-from queuesvc.http.schema import BINDING_ID_SCHEMA, NAME_SCHEMA
+from queuesvc.http.schema import BINDING_ID_SCHEMA, NAME_SCHEMA, with_limits
 
 DEFAULT_URL: Final = "http://127.0.0.1:8642"
 """Where the examples find the broker, unless the document is served from elsewhere."""
@@ -40,6 +42,12 @@ until they are acknowledged.
 - HEAD is answered where GET is. Another method than those of a path is a 405 with `Allow`, another path a 404.
 - Every answer bears `X-Request-Id`: the client's own if it sent one of at most 128 printable characters.
 """
+_LIMITS_HERE: Final = """\
+- The limits of this broker: a message's body {body_bytes:,} bytes, a request {request_bytes:,} bytes,
+  a publish {batch_messages:,} messages, a receive {receive_messages:,} messages and {receive_bytes:,} bytes of bodies,
+  {header_count:,} headers a message and {header_bytes:,} bytes of them, a wait {wait_seconds:,.15g} seconds,
+  a delay {delay_seconds:,.15g} seconds.
+"""
 
 
 class Problem(BaseModel):
@@ -53,19 +61,19 @@ class Problem(BaseModel):
     detail: str
 
 
-def make_document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """The whole document, ready for JSON."""
+def make_document(endpoints: Sequence[Endpoint], limits: Limits) -> dict[str, Any]:
+    """The whole document, ready for JSON, of a broker with these limits."""
     references, schemas = _schemas(endpoints)
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
     for endpoint in endpoints:
         paths[endpoint.path][endpoint.method.lower()] = _operation(endpoint, references)
-    return {
+    document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "queuesvc",
             "version": __version__,
             "summary": "A message broker in one process and one file",
-            "description": _ABOUT,
+            "description": _ABOUT + _LIMITS_HERE.format_map(asdict(limits)),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": DEFAULT_URL}],
@@ -82,6 +90,8 @@ def make_document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
             },
         },
     }
+    whole: dict[str, Any] = with_limits(document, limits)
+    return whole
 
 
 def codes(endpoint: Endpoint) -> tuple[Code, ...]:

@@ -4,6 +4,7 @@ In a request `null` for an optional field is the same as leaving it out, unless 
 is itself a value of that field.
 """
 
+from collections.abc import Mapping
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
@@ -26,12 +27,31 @@ from queuesvc.http.request import DURATION_SECONDS_MOST, application_headers
 NAME_SCHEMA: Final = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]{0,254}$"}
 TEXT_SCHEMA: Final = {"type": "string", "maxLength": 255, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"}
 BINDING_ID_SCHEMA: Final = {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"}
-HEADERS_SCHEMA: Final = {
+HEADERS_SCHEMA: Final[Mapping[str, Any]] = {
     "type": "object",
     "propertyNames": {"pattern": "^[A-Za-z0-9-]+$"},
     "additionalProperties": {"type": ["string", "number", "boolean"]},
-    "maxProperties": 64,
 }
+_LIMITED: Final = "x-limited"
+
+
+def limited(keyword: str, limit: str) -> dict[str, Any]:
+    """A part of a schema: this keyword has a limit of the broker's as its value, a field of `Limits`."""
+    return {_LIMITED: {keyword: limit}}
+
+
+def with_limits(schema: Any, limits: Limits) -> Any:
+    """The same schema, or document of schemas, with the values of these limits."""
+    if isinstance(schema, list):
+        return [with_limits(item, limits) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    whole = {name: with_limits(item, limits) for name, item in schema.items() if name != _LIMITED}
+    for keyword, limit in schema.get(_LIMITED, {}).items():
+        whole[keyword] = getattr(limits, limit)
+        if keyword == "maximum" and "default" in whole:
+            whole["default"] = min(whole["default"], whole[keyword])
+    return whole
 
 
 def _name(value: str, info: ValidationInfo) -> str:
@@ -65,9 +85,13 @@ DelaySeconds = Annotated[
     float,
     Field(ge=0),
     AfterValidator(_delay),
-    WithJsonSchema({"type": "number", "minimum": 0, "maximum": Limits().delay_seconds}),
+    WithJsonSchema({"type": "number", "minimum": 0, **limited("maximum", "delay_seconds")}),
 ]
-Headers = Annotated[domain.Headers | None, PlainValidator(_headers), WithJsonSchema(HEADERS_SCHEMA)]
+Headers = Annotated[
+    domain.Headers | None,
+    PlainValidator(_headers),
+    WithJsonSchema({**HEADERS_SCHEMA, **limited("maxProperties", "header_count")}),
+]
 
 
 def may_be_null(annotation: Any) -> bool:

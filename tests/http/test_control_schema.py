@@ -11,6 +11,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
+from queuesvc.domain.limits import Limits
 from queuesvc.http.app import ENDPOINTS
 from queuesvc.http.data.ask import QUERY as REQUEST_QUERY
 from queuesvc.http.data.envelopes import FIELDS
@@ -23,7 +24,7 @@ from tests.support.problems import refused
 
 Name = Callable[..., str]
 
-DOCUMENT: dict[str, Any] = json.loads(json.dumps(make_document(ENDPOINTS)))
+DOCUMENT: dict[str, Any] = json.loads(json.dumps(make_document(ENDPOINTS, Limits())))
 BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 
 
@@ -88,6 +89,36 @@ def test_what_the_data_plane_reads_is_what_is_described() -> None:
     assert {one.name: one.kind for one in BY_NAME["publish"].query} == dict(PUBLISH_QUERY)
     assert {one.name: one.kind for one in BY_NAME["request"].query} == dict(REQUEST_QUERY)
     assert {one.name: one.kind for one in BY_NAME["receive"].query} == dict(RECEIVE_QUERY)
+
+
+def test_its_limits_are_those_in_force() -> None:
+    odd = Limits(111, 2222, 33, 44, 5555, 6, 777, 8.5, 99.5)
+    document = make_document(ENDPOINTS, odd)
+    schemas = document["components"]["schemas"]
+    query = {
+        (path, one["name"]): one["schema"]
+        for path, methods in document["paths"].items()
+        for one in methods.get("post", {}).get("parameters", ())
+    }
+    assert schemas["Batch"]["properties"]["messages"]["maxItems"] == odd.batch_messages
+    assert schemas["AckRequest"]["properties"]["receipts"] == {
+        "type": "array",
+        "items": {"type": "string"},
+        "maxItems": odd.receive_messages,
+    }
+    assert query["/v1/queues/{queue}/receive", "max_messages"]["maximum"] == odd.receive_messages
+    assert query["/v1/queues/{queue}/receive", "wait_seconds"]["maximum"] == odd.wait_seconds
+    assert query["/v1/exchanges/{exchange}/request", "wait_seconds"] == {
+        "type": "number",
+        "minimum": 0,
+        "maximum": odd.wait_seconds,
+        "default": odd.wait_seconds,
+    }
+    assert query["/v1/queues/{queue}/messages", "delay_seconds"]["maximum"] == odd.delay_seconds
+    assert schemas["Envelope"]["properties"]["headers"]["anyOf"][0]["maxProperties"] == odd.header_count
+    assert schemas["QueueChanges"]["properties"]["delay_seconds"]["maximum"] == odd.delay_seconds
+    assert "x-limited" not in json.dumps(document)
+    assert "111 bytes" in document["info"]["description"]
 
 
 def test_every_code_of_this_part_is_described() -> None:

@@ -85,7 +85,7 @@ class ShownBindingDefinition(Shown):
     exchange: Name | None = None
     routing_key: str | None = None
     match: domain.Match | None = None
-    headers: Annotated[dict[str, Any] | None, WithJsonSchema(HEADERS_SCHEMA)] = None
+    headers: Annotated[dict[str, Any] | None, WithJsonSchema(dict(HEADERS_SCHEMA))] = None
 
 
 class Definitions(Shown):

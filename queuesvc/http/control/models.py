@@ -225,7 +225,7 @@ class Binding(Shown):
     exchange: Name | None = None
     routing_key: str | None = None
     match: domain.Match | None = None
-    headers: Annotated[dict[str, Any] | None, WithJsonSchema(HEADERS_SCHEMA)] = None
+    headers: Annotated[dict[str, Any] | None, WithJsonSchema(dict(HEADERS_SCHEMA))] = None
 
 
 class ExchangeList(Shown):

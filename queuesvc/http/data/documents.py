@@ -8,13 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, RootModel
 
-from queuesvc.domain.limits import LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST, PRIORITY_MOST, Limits
-from queuesvc.http.schema import HEADERS_SCHEMA, DelaySeconds, Headers, Name, Seconds, Shown, Strict, Text
-
-_LIMITS = Limits()
+from queuesvc.domain.limits import LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST, PRIORITY_MOST
+from queuesvc.http.schema import HEADERS_SCHEMA, DelaySeconds, Headers, Name, Seconds, Shown, Strict, Text, limited
 
 SomeText = Annotated[Text, Field(min_length=1)]
-Receipts = Annotated[list[str], Field(min_length=1, max_length=_LIMITS.receive_messages)]
+Receipts = Annotated[list[str], Field(json_schema_extra=limited("maxItems", "receive_messages"))]
 LeaseSeconds = Annotated[float, Field(ge=LEASE_SECONDS_LEAST, le=LEASE_SECONDS_MOST)]
 TARGET_SCHEMA = {"pattern": "^([A-Za-z0-9][A-Za-z0-9._:-]{0,254}|_reply\\.[A-Za-z0-9_-]{1,248})$"}
 """The name of a queue, or a reply address."""
@@ -53,7 +51,7 @@ class Envelope(Strict):
 class Batch(Strict):
     """Messages that are stored all or none."""
 
-    messages: Annotated[list[Envelope], Field(min_length=1, max_length=_LIMITS.batch_messages)]
+    messages: Annotated[list[Envelope], Field(min_length=1, json_schema_extra=limited("maxItems", "batch_messages"))]
 
 
 class PublishResult(Shown):
@@ -81,8 +79,8 @@ class OneOrMany(RootModel[PublishResult | BatchResult]):
 class ReceiveOptions(Strict):
     """What to receive, and how."""
 
-    max_messages: Annotated[int, Field(ge=1, le=_LIMITS.receive_messages)] = 1
-    wait_seconds: Annotated[float, Field(ge=0, le=_LIMITS.wait_seconds)] = 0
+    max_messages: Annotated[int, Field(ge=1, json_schema_extra=limited("maximum", "receive_messages"))] = 1
+    wait_seconds: Annotated[float, Field(ge=0, json_schema_extra=limited("maximum", "wait_seconds"))] = 0
     """how long to wait for a first message"""
     lease_seconds: LeaseSeconds | None = None
     """left out: the queue's"""
@@ -116,7 +114,7 @@ class AnyMessage(Shown):
     exchange: str
     routing_key: str
     content_type: str
-    headers: Annotated[dict[str, Any], Field(json_schema_extra=HEADERS_SCHEMA)]
+    headers: Annotated[dict[str, Any], Field(json_schema_extra=dict(HEADERS_SCHEMA))]
     priority: int
     group: str | None
     correlation_id: str | None
@@ -221,12 +219,16 @@ class TransactionPublish(Envelope):
     """or the address of a reply"""
 
 
-class Transaction(Strict):
-    """What is done together, or not at all. At least one part holds something."""
+_SETTLES = Field(json_schema_extra=limited("maxItems", "receive_messages"))
+_PUBLISHES = Field(json_schema_extra=limited("maxItems", "batch_messages"))
 
-    acks: Annotated[list[TransactionAck], Field(max_length=_LIMITS.receive_messages)] | None = None
-    nacks: Annotated[list[TransactionNack], Field(max_length=_LIMITS.receive_messages)] | None = None
-    publishes: Annotated[list[TransactionPublish], Field(max_length=_LIMITS.batch_messages)] | None = None
+
+class Transaction(Strict):
+    """What is done together, or not at all. There is at least one receipt or one publish."""
+
+    acks: Annotated[list[TransactionAck], _SETTLES] | None = None
+    nacks: Annotated[list[TransactionNack], _SETTLES] | None = None
+    publishes: Annotated[list[TransactionPublish], _PUBLISHES] | None = None
 
 
 class TransactionResult(Shown):
@@ -257,5 +259,5 @@ EVENT_SCHEMA: Mapping[str, Any] = {
 }
 """A CloudEvent in JSON. (An extension is a string, an integer of 32 bits or a boolean.)"""
 
-EVENTS_SCHEMA: Mapping[str, Any] = {"type": "array", "items": EVENT_SCHEMA, "maxItems": _LIMITS.batch_messages}
+EVENTS_SCHEMA: Mapping[str, Any] = {"type": "array", "items": EVENT_SCHEMA, **limited("maxItems", "batch_messages")}
 """A batch of them."""

@@ -5,24 +5,26 @@ from dataclasses import replace
 from typing import Any, Final
 
 from queuesvc.domain.errors import Code
-from queuesvc.domain.limits import LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST, PRIORITY_MOST, Limits
+from queuesvc.domain.limits import LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST, PRIORITY_MOST
 from queuesvc.http.data import documents
 from queuesvc.http.data.ask import WAIT_SECONDS
 from queuesvc.http.data.cloudevents import BATCHED, STRUCTURED
 from queuesvc.http.endpoint import JSON, Answer, Body, Endpoint, Parameter
 from queuesvc.http.request import DURATION_SECONDS_MOST, boolean, integer, number, text
-from queuesvc.http.schema import TEXT_SCHEMA
+from queuesvc.http.schema import TEXT_SCHEMA, limited
 
 BYTES: Final = "application/octet-stream"
 NDJSON: Final = "application/x-ndjson"
 
-_LIMITS: Final = Limits()
+_WAIT: Final = limited("maximum", "wait_seconds")
+_DELAY: Final = limited("maximum", "delay_seconds")
+_MESSAGES: Final = limited("maximum", "receive_messages")
 _ANY_BYTES: Final[Mapping[str, Any]] = {}
 
 PROPERTIES: Final = (
     Parameter("routing_key", text, "what the exchange routes by; only towards an exchange", schema=TEXT_SCHEMA),
     Parameter("priority", integer, "0 is the lowest", 0, PRIORITY_MOST, 0),
-    Parameter("delay_seconds", number, "ready only after this; replaces the queue's", 0, _LIMITS.delay_seconds),
+    Parameter("delay_seconds", number, "ready only after this; replaces the queue's", 0, schema=_DELAY),
     Parameter("ttl_seconds", number, "expires after this; above 0", 0, DURATION_SECONDS_MOST),
     Parameter("group", text, "messages of a group are handed out in order", schema=TEXT_SCHEMA),
     Parameter("correlation_id", text, "carried as it is", schema=TEXT_SCHEMA),
@@ -31,8 +33,8 @@ PROPERTIES: Final = (
 )
 
 RECEIVE_OPTIONS: Final = (
-    Parameter("max_messages", integer, "how many at most", 1, _LIMITS.receive_messages, 1),
-    Parameter("wait_seconds", number, "how long to wait for a first one", 0, _LIMITS.wait_seconds, 0),
+    Parameter("max_messages", integer, "how many at most", 1, default=1, schema=_MESSAGES),
+    Parameter("wait_seconds", number, "how long to wait for a first one", 0, default=0, schema=_WAIT),
     Parameter("lease_seconds", number, "left out: the queue's", LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST),
     Parameter("consumer", text, "a label, shown while leased", schema=TEXT_SCHEMA),
     Parameter("auto_ack", boolean, "removed before the answer is written: at most once", default=False),
@@ -211,7 +213,7 @@ TOGETHER: Final = (
         "`unroutable` under `mandatory`.",
         query=(
             *(one for one in PROPERTIES if one.name != "reply_to"),
-            Parameter("wait_seconds", number, "how long to wait for it", 0, _LIMITS.wait_seconds, WAIT_SECONDS),
+            Parameter("wait_seconds", number, "how long to wait for it", 0, default=WAIT_SECONDS, schema=_WAIT),
         ),
         body=Body("the message's body", {"*/*": _ANY_BYTES, STRUCTURED: documents.EVENT_SCHEMA}, required=False),
         answers={200: Answer("the reply's body", {"*/*": _ANY_BYTES})},
