@@ -44,4 +44,3 @@ class Meter:
     # commands of a batch, and receives that it served
     batch_commands: Histogram = field(default_factory=lambda: Histogram(BATCH_SIZES))
     commit_seconds: Histogram = field(default_factory=lambda: Histogram(COMMIT_SECONDS))
-    waiting: int = 0

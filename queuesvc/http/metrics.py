@@ -14,23 +14,23 @@ from prometheus_client.registry import Collector
 
 from queuesvc import __version__
 from queuesvc.broker.broker import Broker
-from queuesvc.broker.meter import Histogram, Meter
+from queuesvc.broker.meter import Histogram
 from queuesvc.domain.commands import ListQueues
 from queuesvc.domain.limits import LIST_ITEMS
 from queuesvc.domain.model import QueueView, State
 from queuesvc.domain.replies import Page
 
 _TOTALS: Final = {
-    "published": "Copies stored in the queue by publishes.",
-    "delivered": "Messages of the queue handed out.",
-    "acked": "Messages of the queue acknowledged.",
-    "nacked": "Messages of the queue given back or dead-lettered by a consumer.",
-    "expired": "Messages of the queue removed because their time was over.",
-    "dropped": "Messages of the queue removed to make room.",
-    "purged": "Messages of the queue removed by an operator.",
-    "dead_lettered": "Messages of the queue that died.",
-    "moved_in": "Messages that came from another queue.",
-    "moved_out": "Messages that went to another queue.",
+    "published": "Copies that publishes stored in the queue; dead letters and redriven ones are moved_in.",
+    "delivered": "Leases handed out, but for those taken back because the answer could not be written; and auto_acks.",
+    "acked": "Messages acknowledged and so removed, also by auto_ack, in a receive and in a transaction.",
+    "nacked": "Messages settled by a nack: given back, dead-lettered or parked dead; leases that ran out are not.",
+    "expired": "Messages removed because their time to live was over; dead-lettered ones are moved_out.",
+    "dropped": "Messages removed to make room for newer ones; dead-lettered ones are moved_out.",
+    "purged": "Messages removed by a purge or one by one.",
+    "dead_lettered": "Messages moved out by a dead-letter exchange; those that died and stayed are not among them.",
+    "moved_in": "Copies that came from another queue, dead-lettered or redriven.",
+    "moved_out": "Messages that left for other queues, dead-lettered or redriven.",
 }
 
 
@@ -39,7 +39,7 @@ class Metrics:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._running = _Running(broker.meter)
+        self._running = _Running(broker)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self._running)
         ProcessCollector(registry=self._registry)
@@ -67,24 +67,48 @@ async def _all_queues(broker: Broker) -> list[QueueView]:
 
 
 class _Running(Collector):
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
         self.queues: list[QueueView] = []
 
     def collect(self) -> Iterator[Metric]:
-        build = GaugeMetricFamily("queuesvc_build_info", "What runs.", labels=("version", "python"))
+        """All the metrics, as they are now."""
+        build = GaugeMetricFamily(
+            "queuesvc_build_info", "1, with what runs in its labels.", labels=("version", "python")
+        )
         build.add_metric((__version__, platform.python_version()), 1)
         yield build
-        meter = self._meter
-        yield CounterMetricFamily("queuesvc_messages_published", "Messages accepted.", meter.published)
-        yield CounterMetricFamily("queuesvc_messages_delivered", "Messages handed out.", meter.delivered)
-        yield CounterMetricFamily("queuesvc_messages_acked", "Messages acknowledged.", meter.acked)
-        yield CounterMetricFamily("queuesvc_messages_nacked", "Messages given back or dead-lettered.", meter.nacked)
-        yield CounterMetricFamily("queuesvc_commits", "Batches written to the store.", meter.commits)
-        yield CounterMetricFamily("queuesvc_commit_failures", "Batches not written.", meter.commit_failures)
-        yield _histogram("queuesvc_commit_batch_commands", "Commands in a batch.", meter.batch_commands)
-        yield _histogram("queuesvc_commit_seconds", "Time from a batch's begin to its commit.", meter.commit_seconds)
-        yield GaugeMetricFamily("queuesvc_receives_waiting", "Receives that wait for a message.", meter.waiting)
+        meter = self._broker.meter
+        for name, about, total in (
+            (
+                "messages_published",
+                "Messages accepted: not their copies, nor those that were there before.",
+                meter.published,
+            ),
+            ("messages_delivered", "Messages leased or handed out by auto_ack, taken back or not.", meter.delivered),
+            (
+                "messages_acked",
+                "Messages acknowledged, also by auto_ack, in receives and in transactions.",
+                meter.acked,
+            ),
+            ("messages_nacked", "Messages settled by nacks, also in transactions.", meter.nacked),
+            ("commits", "Batches written to the store.", meter.commits),
+            ("commit_failures", "Batches that could not be written.", meter.commit_failures),
+        ):
+            yield CounterMetricFamily(f"queuesvc_{name}", f"{about[:-1]}, since the broker started.", total)
+        yield _histogram(
+            "queuesvc_commit_batch_commands",
+            "Commands of a written batch and receives that it served.",
+            meter.batch_commands,
+        )
+        yield _histogram(
+            "queuesvc_commit_seconds",
+            "Seconds that a written batch took, from its begin to its commit.",
+            meter.commit_seconds,
+        )
+        yield GaugeMetricFamily(
+            "queuesvc_receives_waiting", "Receives that wait for a message now.", self._broker.waiting
+        )
         yield from _by_queue(self.queues)
 
 
@@ -98,10 +122,16 @@ def _histogram(name: str, about: str, histogram: Histogram) -> Metric:
 
 
 def _by_queue(queues: list[QueueView]) -> Iterator[Metric]:
-    messages = GaugeMetricFamily("queuesvc_queue_messages", "Messages in the queue.", labels=("queue", "state"))
-    size = GaugeMetricFamily("queuesvc_queue_body_bytes", "Bytes of the bodies in the queue.", labels=("queue",))
+    messages = GaugeMetricFamily(
+        "queuesvc_queue_messages", "Messages in the queue, by state.", labels=("queue", "state")
+    )
+    size = GaugeMetricFamily(
+        "queuesvc_queue_body_bytes", "Bytes of the bodies in the queue, in any state.", labels=("queue",)
+    )
     oldest = GaugeMetricFamily(
-        "queuesvc_queue_oldest_ready_seconds", "How long the oldest ready message has waited.", labels=("queue",)
+        "queuesvc_queue_oldest_ready_seconds",
+        "How long the oldest ready message has waited; 0 without one.",
+        labels=("queue",),
     )
     waiting = GaugeMetricFamily("queuesvc_queue_consumers_waiting", "Receives waiting at the queue.", labels=("queue",))
     totals = {

@@ -3,6 +3,7 @@
 import re
 import resource
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from typing import Any
 
@@ -15,6 +16,17 @@ from starlette.types import Message
 from queuesvc.broker.broker import Broker
 from queuesvc.http.app import ENDPOINTS, create_app
 from queuesvc.store.memory import MemoryStore
+from tests.http.wire import (
+    Json,
+    bind,
+    make_exchange,
+    make_queue,
+    put,
+    receive,
+    receive_one,
+    settle,
+    wait_for_waiters,
+)
 from tests.support.problems import refused
 from tests.support.server import Server
 
@@ -118,6 +130,63 @@ def test_metrics_count_what_happens(http: httpx2.Client) -> None:
     assert buckets == sorted(buckets)
     assert any(name == "queuesvc_build_info" for name, _ in samples)
     assert at(samples, "process_resident_memory_bytes") > 0
+
+
+def test_metrics_count_each_thing_once_however_it_is_asked_for(http: httpx2.Client) -> None:
+    """Copies, retries, transactions, acks inside of receives, auto_ack: the broker's totals are those of its queues."""
+    make_exchange(http, "x", "fanout")
+    for queue in ("a", "b"):
+        make_queue(http, queue)
+        bind(http, "x", queue)
+    for _ in range(2):
+        http.post("/v1/exchanges/x/messages", content=b"1", headers={"Idempotency-Key": "k"})
+    batch = {"messages": [{"body": "2", "idempotency_key": "2"}, {"body": "2", "idempotency_key": "2"}]}
+    http.post("/v1/exchanges/x/messages/batch", json=batch)
+    first, second = receive(http, "a", max_messages=2)
+    parts: Json = {"acks": [{"queue": "a", "receipts": [first["receipt"]]}], "publishes": [{"queue": "a", "body": "3"}]}
+    for _ in range(2):
+        answer = http.post("/v1/transactions", json=parts, headers={"Idempotency-Key": "t"})
+        assert (answer.status_code, answer.json()["acked"]) == (200, 1)
+    (third,) = receive(http, "a", ack=[second["receipt"], first["receipt"]])
+    http.post("/v1/transactions", json={"nacks": [{"queue": "a", "receipts": [third["receipt"]]}]})
+    assert len(receive(http, "b", max_messages=9, auto_ack=True)) == 2
+    samples = scrape(http)
+    expected = {"published": 3, "delivered": 5, "acked": 4, "nacked": 1}
+    assert {total: at(samples, f"queuesvc_messages_{total}_total") for total in expected} == expected
+    for total in ("delivered", "acked", "nacked"):
+        of_queues = [at(samples, f"queuesvc_queue_{total}_total", queue=queue) for queue in ("a", "b")]
+        assert sum(of_queues) == expected[total]
+    assert at(samples, "queuesvc_queue_published_total", queue="a") == 3
+
+
+def test_metrics_tell_what_is_dead_and_what_went_on(http: httpx2.Client) -> None:
+    make_exchange(http, "dlx", "fanout")
+    make_queue(http, "failed")
+    bind(http, "dlx", "failed")
+    for queue, dead_letter_exchange in (("keeps", None), ("sends", "dlx")):
+        make_queue(http, queue, dead_letter_exchange=dead_letter_exchange)
+        put(http, queue, "x")
+        settle(http, queue, "nack", receive_one(http, queue)["receipt"], requeue=False)
+    samples = scrape(http)
+    for queue, dead, moved in (("keeps", 1, 0), ("sends", 0, 1)):
+        assert at(samples, "queuesvc_queue_messages", queue=queue, state="dead") == dead
+        assert at(samples, "queuesvc_queue_dead_lettered_total", queue=queue) == moved
+        assert at(samples, "queuesvc_queue_moved_out_total", queue=queue) == moved
+        assert at(samples, "queuesvc_queue_nacked_total", queue=queue) == 1
+    assert at(samples, "queuesvc_queue_moved_in_total", queue="failed") == 1
+
+
+def test_metrics_tell_who_waits(http: httpx2.Client) -> None:
+    make_queue(http, "a")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(receive, http, "a", wait_seconds=60)
+        wait_for_waiters(http, "a", 1)
+        samples = scrape(http)
+        assert at(samples, "queuesvc_receives_waiting") == 1
+        assert at(samples, "queuesvc_queue_consumers_waiting", queue="a") == 1
+        put(http, "a", "x")
+        assert len(waiting.result(30)) == 1
+    assert at(scrape(http), "queuesvc_receives_waiting") == 0
 
 
 def test_a_deleted_queue_leaves_the_metrics(shared: httpx2.Client, name: Name) -> None:
