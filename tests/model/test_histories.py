@@ -99,7 +99,7 @@ TestStoresAgainstModel.settings = settings(
 )
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(14))
 async def test_seeded_histories(seed: int) -> None:
     _, commands, error = await invent(seed, OPENERS)
     if error is not None:
