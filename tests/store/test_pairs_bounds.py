@@ -242,7 +242,6 @@ async def test_a_lease_that_ran_out_still_settles_in_a_transaction_and_its_publi
     assert await pair.totals() == {"published": 1, "acked": 1}
 
 
-@pytest.mark.xfail(reason="the given-back one is dropped, though overflow is reject_publish", strict=True)
 async def test_a_transaction_that_gives_back_and_publishes_to_one_queue_drops_nothing(pair: Pair) -> None:
     await pair.queue(max_messages=2)
     await pair.publish("1")

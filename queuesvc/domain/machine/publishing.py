@@ -218,7 +218,7 @@ def _store(state: State, command: Publish, envelope: Envelope, route: Route, ful
             new = content._replace(expires_at=now + lives_ms) if lives_ms else content
             visible_at = now + delays_ms if delays_ms else 0
             state.insert(queue, NewMessage(number, queue.id, rank, visible_at, ttl_ms or 0, group, copies, new))
-        if queue.limited and queue.overfull():
+        if queue.limited and queue.settings.overflow is Overflow.DROP_OLDEST and queue.overfull():
             full[queue.id] = queue
         number += 1
     if copies:
