@@ -231,12 +231,17 @@ def test_a_built_in_exchange_that_is_another_here(http: httpx2.Client) -> None:
             "bindings.0.destination_type",
         ),
         (
-            {"bindings": [{"source": "", "destination": "refused-q"}, {"source": "refused-x", "destination": "z"}]},
+            {
+                "bindings": [
+                    {"source": "", "destination": "refused-q"},
+                    {"source": "refused-x", "destination": "refused-gone"},
+                ]
+            },
             "bindings.1.destination",
         ),
-        ({"bindings": [{"source": "z", "destination": "refused-q"}]}, "bindings.0.source"),
+        ({"bindings": [{"source": "refused-gone", "destination": "refused-q"}]}, "bindings.0.source"),
         (
-            {"bindings": [{"source": "refused-x", "destination": "z", "destination_type": "exchange"}]},
+            {"bindings": [{"source": "refused-x", "destination": "refused-gone", "destination_type": "exchange"}]},
             "bindings.0.destination",
         ),
         ({"users": [1]}, "users.0"),
