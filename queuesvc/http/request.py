@@ -178,23 +178,23 @@ def parse_json(body: bytes) -> Any:
         raise malformed(f"not JSON: {error}") from None
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
+def may_be_beyond(body: bytes) -> bool:
+    """Whether a JSON text may hold an integer beyond 64 bits, which `parse_json` makes a float of."""
+    alike = body.translate(_DIGITS_ALIKE)
+    return _LONG in alike or _LONG_NEGATIVE in alike
+
+
+def parse_object(body: bytes, rounded: Callable[[bytes], bool] = may_be_beyond) -> dict[str, Any]:
     """A JSON object; an empty body is `{}`. Raises as `parse_json`, and `invalid-request` for another value.
 
-    Its integers are those that were sent, however great.
+    Its integers are those that were sent, however great, where `rounded` says that they might not be.
     """
     if not body:
         return {}
     value = parse_json(body)
     if type(value) is not dict:
         raise Refused(Code.INVALID_REQUEST, "the request's body must be a JSON object")
-    return parse_exactly(body) if may_be_beyond(body) else value
-
-
-def may_be_beyond(body: bytes) -> bool:
-    """Whether a JSON text may hold an integer beyond 64 bits, which `parse_json` makes a float of."""
-    alike = body.translate(_DIGITS_ALIKE)
-    return _LONG in alike or _LONG_NEGATIVE in alike
+    return parse_exactly(body) if rounded(body) else value
 
 
 def parse_exactly(body: bytes) -> Any:
