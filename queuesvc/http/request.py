@@ -35,8 +35,10 @@ Kind = Callable[[str, str], Any]
 _INTEGER: Final = re.compile(r"-?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,3})?")
 _BAD_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
-# Whether there are so many digits in a row that an integer may be beyond 64 bits, at less than a nanosecond a byte.
+# Whether so many digits stand in a row that an integer may be beyond 64 bits. Of 19 digits in a row three are
+# among every sixth byte, and most texts need no closer look than that: at a fifth of a nanosecond a byte.
 _DIGITS_ALIKE: Final = bytes(ord("0") if chr(byte).isdecimal() else byte for byte in range(256))
+_EVERY_SIXTH: Final = b"0" * 3
 _LONG: Final = b"0" * 20
 _LONG_NEGATIVE: Final = b"-" + b"0" * 19
 _DIGITS_READ: Final = 64
@@ -180,21 +182,23 @@ def parse_json(body: bytes) -> Any:
 
 def may_be_beyond(body: bytes) -> bool:
     """Whether a JSON text may hold an integer beyond 64 bits, which `parse_json` makes a float of."""
+    if _EVERY_SIXTH not in body[::6].translate(_DIGITS_ALIKE):
+        return False
     alike = body.translate(_DIGITS_ALIKE)
     return _LONG in alike or _LONG_NEGATIVE in alike
 
 
-def parse_object(body: bytes, rounded: Callable[[bytes], bool] = may_be_beyond) -> dict[str, Any]:
+def parse_object(body: bytes) -> dict[str, Any]:
     """A JSON object; an empty body is `{}`. Raises as `parse_json`, and `invalid-request` for another value.
 
-    Its integers are those that were sent, however great, where `rounded` says that they might not be.
+    Its integers are those that were sent, however great.
     """
     if not body:
         return {}
     value = parse_json(body)
     if type(value) is not dict:
         raise Refused(Code.INVALID_REQUEST, "the request's body must be a JSON object")
-    return parse_exactly(body) if rounded(body) else value
+    return parse_exactly(body) if may_be_beyond(body) else value
 
 
 def parse_exactly(body: bytes) -> Any:
