@@ -44,6 +44,11 @@ def ack_newest(count: int) -> Any:
     return c.Ack("@", receipts)
 
 
+def nack_newest() -> Any:
+    receipts: Any = (Pick(0),)
+    return c.Nack("@", receipts)
+
+
 SCENARIOS: dict[str, list[Step]] = {
     "the number of a publish that reached no queue was given again after a restart": [
         Batch((c.PutExchange(Exchange("fanout-1", ExchangeType.FANOUT)),)),
@@ -98,6 +103,11 @@ SCENARIOS: dict[str, list[Step]] = {
         Batch(advance=1000),
         Batch(advance=1000),
         Batch((ack_newest(1),)),
+    ],
+    "a transaction gave a message back into a full queue, and its publish dropped it though nobody had said so": [
+        Batch((c.PutQueue("q", QueueSettings(max_messages=2)), publish("1", queue="q")), (c.Receive("q"),), (False,)),
+        Batch((publish("2", queue="q"), c.Transaction((), (nack_newest(),), (publish("3", queue="q"),)))),
+        Batch((), (c.Receive("q", 10),), (False,)),
     ],
     "the deaths of a message that was redriven in the batch in which it died": [
         Batch((c.PutQueue("q", QueueSettings(dead_letter_exchange="none")), expiring("q", 1000))),

@@ -19,8 +19,16 @@ TRANSACTION_WINDOW_MS = 300_000
 REPLY_WINDOW_MS = 300_000
 
 
-def publish(world: World, command: c.Publish, index: int | None = None) -> Published:
-    """All of it, or `Refused`. `index` is its place in a transaction."""
+def publish(world: World, command: c.Publish) -> Published:
+    """All of it, or `Refused`; then room is made for it."""
+    touched: list[Queue] = []
+    published = publish_all(world, command, touched)
+    make_room(world, touched)
+    return published
+
+
+def publish_all(world: World, command: c.Publish, touched: list[Queue], index: int | None = None) -> Published:
+    """All of it, or `Refused`. `index` is its place in a transaction, `touched` the queues that get something."""
     alone = {} if index is None else {"index": index}
     scope, window_ms = target(world, command, alone)
     whole = (command.batch, fingerprints(command))
@@ -28,12 +36,9 @@ def publish(world: World, command: c.Publish, index: int | None = None) -> Publi
     if isinstance(before, Published):
         return replace(before, duplicate=True)
     results = []
-    touched: list[Queue] = []
     for place, envelope in enumerate(command.envelopes):
         where = {"index": place} if command.batch else alone
         results.append(publish_one(world, command, envelope, (scope, window_ms), where, touched))
-    for queue in sorted(touched, key=lambda queue: queue.name):
-        make_room(world, queue)
     published = Published(world.now, tuple(results))
     remember(world, ("whole", scope), command.idempotency_key, whole, published, window_ms)
     return published
@@ -117,15 +122,15 @@ def refuse_full(queue: Queue, envelope: Envelope, where: Any) -> None:
         raise Refused(Code.QUEUE_FULL, queue.name, **where)
 
 
-def make_room(world: World, queue: Queue) -> None:
-    """The oldest ready ones go while there are too many."""
-    if queue.settings.overflow is not Overflow.DROP_OLDEST:
-        return
-    while queue.over() and (ready := queue.in_state(State.READY)):
-        if queue.settings.dead_letter_exchange is None:
-            queue.remove(ready[0], "dropped", world.now)
-        else:
-            die(world, queue, ready[0], "maxlen", None)
+def make_room(world: World, queues: list[Queue]) -> None:
+    """The oldest ready ones go where there are too many."""
+    for queue in sorted(queues, key=lambda queue: queue.name):
+        drops = queue.settings.overflow is Overflow.DROP_OLDEST
+        while drops and queue.over() and (ready := queue.in_state(State.READY)):
+            if queue.settings.dead_letter_exchange is None:
+                queue.remove(ready[0], "dropped", world.now)
+            else:
+                die(world, queue, ready[0], "maxlen", None)
 
 
 def store(world: World, queue: Queue, envelope: Envelope, content: Content, number: int) -> None:
@@ -198,12 +203,14 @@ def transact(world: World, command: c.Transaction) -> Transacted:
         seen |= set(part.receipts)
     judged = judge_parts(world, parts)
     # Whether there is room is judged by what was before, too.
-    world.tried(lambda: [publish(world, each, index) for index, each in enumerate(command.publishes)])
+    world.tried(lambda: [publish_all(world, each, [], index) for index, each in enumerate(command.publishes)])
     counts = settle_parts(world, judged)
     acked, nacked = sum(counts[: len(command.acks)]), sum(counts[len(command.acks) :])
     world.unbounded = True
     try:
-        published = [publish(world, each, index) for index, each in enumerate(command.publishes)]
+        touched: list[Queue] = []
+        published = [publish_all(world, each, touched, index) for index, each in enumerate(command.publishes)]
+        make_room(world, touched)
     finally:
         world.unbounded = False
     results = [result for each in published for result in each.results]
