@@ -2,7 +2,8 @@
 
 Runs history after history, each with fresh stores, until so many commands were
 compared. The first history that fails is shortened as far as it goes and printed,
-ready to become a test in `test_scenarios`.
+ready to become a test in `test_scenarios`. Most of its time is fsync: with TMPDIR on a
+file system in memory it is several times as fast.
 """
 
 import argparse
