@@ -3,13 +3,12 @@
     request ── path ──┬── publish, receive, settle ──── data plane (bare ASGI)
                       └── everything else ───────────── router ── Resource ── handler
 
+Under our own server most of the first kind never come here: `direct.py` hands them to the same data plane.
+
 What either raises ends here: a `Refused` becomes its problem, anything unforeseen
 is logged and becomes a bare `internal-error`.
 """
 
-import itertools
-import logging
-import secrets
 from collections import defaultdict
 from typing import Final
 
@@ -18,26 +17,23 @@ from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from queuesvc.broker.broker import Broker
-from queuesvc.domain.errors import Code, Refused
+from queuesvc.domain.errors import Refused
 from queuesvc.domain.limits import Limits
 from queuesvc.http.control.table import CONTROL
+from queuesvc.http.data import asgi
 from queuesvc.http.data.plane import DataPlane
 from queuesvc.http.data.table import DATA
-from queuesvc.http.data.wire import REQUEST_ID
 from queuesvc.http.docs import make_page
 from queuesvc.http.endpoint import Edge, Endpoint, Resource
 from queuesvc.http.metrics import Metrics
 from queuesvc.http.openapi import make_document
 from queuesvc.http.ops import OPS
-from queuesvc.http.problems import not_found, send_problem
-from queuesvc.http.request import ClientGone, header, path_of
+from queuesvc.http.problems import not_found, send_problem, unforeseen
+from queuesvc.http.request import ClientGone, path_of
+from queuesvc.http.request_ids import RequestIds
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (*DATA, *CONTROL, *OPS)
 """Every endpoint there is, in the order in which a reader wants to meet them."""
-
-REQUEST_ID_CHARACTERS: Final = 128
-
-log = logging.getLogger("queuesvc.http")
 
 
 def create_app(broker: Broker, limits: Limits | None = None) -> "App":
@@ -46,29 +42,26 @@ def create_app(broker: Broker, limits: Limits | None = None) -> "App":
 
 
 class App:
-    """The ASGI app. One for each broker."""
+    """The ASGI app. One for each broker. Its data plane and request ids serve those who come past it, too."""
 
     def __init__(self, broker: Broker, limits: Limits) -> None:
         document = make_document(ENDPOINTS, limits)
         edge = Edge(broker, limits, Metrics(broker), orjson.dumps(document).decode(), make_page(document))
-        self._data = DataPlane(broker, limits)
+        self.data = DataPlane(broker, limits)
+        self.request_ids = RequestIds()
         self._router = Router(_routes(edge), redirect_slashes=False, default=_nothing_here)
-        # Fresh request ids: random for this run, then counted, which costs less than a random one each.
-        self._run = secrets.token_hex(8).encode()
-        self._count = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the server's lifespan."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
-        request_id = (b"x-request-id", _own_request_id(scope) or b"%s-%x" % (self._run, next(self._count)))
-        scope[REQUEST_ID] = request_id
+        request_id = self.request_ids.of(scope["headers"])
         try:
             path = path_of(scope)
-            handler = self._data.find(scope["method"], path)
-            if handler is not None:
-                await handler(scope, receive, send)
+            call = self.data.find(scope["method"], path)
+            if call is not None:
+                await asgi.serve(call, scope, receive, send, request_id)
             else:
                 scope["path"] = path
                 await self._router(scope, receive, _with_header(send, request_id))
@@ -77,9 +70,8 @@ class App:
         except ClientGone:
             return
         except Exception:
-            log.exception("request %s failed: %s %s", request_id[1].decode(), scope["method"], scope["path"])
             # Where the answer had begun, the server refuses a second one and cuts the connection, as it should.
-            await send_problem(send, Refused(Code.INTERNAL_ERROR, "this is a fault of the broker's"), (request_id,))
+            await send_problem(send, unforeseen(request_id[1], scope["method"], scope["path"]), (request_id,))
 
 
 def _routes(edge: Edge) -> list[Route]:
@@ -88,18 +80,6 @@ def _routes(edge: Edge) -> list[Route]:
     for endpoint in ENDPOINTS:
         by_path[endpoint.path].append(endpoint)
     return [Route(path, Resource(edge, endpoints)) for path, endpoints in by_path.items()]
-
-
-def _own_request_id(scope: Scope) -> bytes | None:
-    """The client's own request id, if it may be used: up to 128 printable characters."""
-    given = header(scope, b"x-request-id")
-    if not given or len(given) > 4 * REQUEST_ID_CHARACTERS:
-        return None
-    try:
-        text = given.decode()
-    except UnicodeDecodeError:
-        return None
-    return given if len(text) <= REQUEST_ID_CHARACTERS and text.isprintable() else None
 
 
 def _with_header(send: Send, pair: tuple[bytes, bytes]) -> Send:

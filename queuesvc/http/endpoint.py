@@ -60,7 +60,7 @@ class Call:
 
     async def object(self) -> dict[str, Any]:
         """The JSON object that the body is, `{}` for none. Raises as `document`."""
-        encoding = header(self.scope, b"content-encoding")
+        encoding = header(self.scope["headers"], b"content-encoding")
         if encoding is not None and encoding.strip().lower() != b"identity":
             raise Refused(Code.UNSUPPORTED_MEDIA_TYPE, "a JSON body must come without a Content-Encoding")
         return parse_object(await read_body(self.scope, self.receive, self.edge.limits.request_bytes))
@@ -167,7 +167,7 @@ class Resource:
         if endpoint is None or endpoint.handler is None:
             raise method_not_allowed(self._endpoints)
         if endpoint.answers_json and method != "HEAD":
-            negotiate(header(scope, b"accept"), (JSON,))
+            negotiate(header(scope["headers"], b"accept"), (JSON,))
         query = parse_query(scope["query_string"], self._kinds[method])
         response = await endpoint.handler(Call(self._edge, scope, receive, query))
         await response(scope, receive, send)

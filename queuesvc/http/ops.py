@@ -33,7 +33,7 @@ async def readyz(call: Call) -> Response:
 
 async def metrics(call: Call) -> Response:
     """The metrics, in the text format that the scraper prefers."""
-    accept = header(call.scope, b"accept") or b""
+    accept = header(call.scope["headers"], b"accept") or b""
     body, media_type = await call.edge.metrics.render(accept.decode("latin-1"))
     return Response(body, headers={"Content-Type": media_type})
 
@@ -50,7 +50,7 @@ async def docs(call: Call) -> Response:
 
 def _here(call: Call, text: str) -> str:
     """The text with the address under which this client reached us in place of the default one."""
-    host = (header(call.scope, b"host") or b"").decode("latin-1")
+    host = (header(call.scope["headers"], b"host") or b"").decode("latin-1")
     return text.replace(DEFAULT_URL, f"{call.scope['scheme']}://{host}") if _HOST.fullmatch(host) else text
 
 

@@ -3,6 +3,7 @@
 The one place that knows which HTTP status a code of the contract's §9 has.
 """
 
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -53,6 +54,8 @@ MAY_PASS: Final = frozenset({Code.QUEUE_FULL, Code.TOO_MANY_REQUESTS, Code.UNAVA
 
 Head = list[tuple[bytes, bytes]]
 
+log = logging.getLogger("queuesvc.http")
+
 
 def title(code: Code) -> str:
     """The code as a person reads it: `Queue not found`."""
@@ -68,6 +71,12 @@ def method_not_allowed(allow: Iterable[str]) -> Refused:
 def not_found() -> Refused:
     """The 404 of a path that names nothing the broker has."""
     return Refused(Code.NOT_FOUND, "there is nothing at this path; GET /docs lists what there is")
+
+
+def unforeseen(request_id: bytes, method: str, path: str) -> Refused:
+    """The `internal-error` for the exception that is being handled, which is told to the log only."""
+    log.exception("request %s failed: %s %s", request_id.decode(), method, path)
+    return Refused(Code.INTERNAL_ERROR, "this is a fault of the broker's")
 
 
 def render(refused: Refused) -> tuple[int, Head, bytes]:

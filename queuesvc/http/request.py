@@ -29,6 +29,9 @@ INTEGER_MOST: Final = 2**64 - 1
 
 MESSAGE_HEADER: Final = b"message-header-"
 
+Pairs = list[tuple[bytes, bytes]]
+"""Headers of a request or an answer: lower-cased names, in order."""
+
 Kind = Callable[[str, str], Any]
 """What a query parameter's text means: from (text, field) to the value that JSON would have."""
 
@@ -142,7 +145,7 @@ def unescape(text: str, what: str) -> str:
 
 async def read_body(scope: Scope, receive: Receive, most_bytes: int) -> bytes:
     """The whole body. Raises `body-too-large` as soon as that is known, and `ClientGone`."""
-    declared = header(scope, b"content-length")
+    declared = header(scope["headers"], b"content-length")
     if declared is not None and declared.isdigit() and int(declared[:20]) > most_bytes:
         raise too_large(most_bytes)
     message = await receive()
@@ -225,22 +228,21 @@ _EXACT: Final = JSONDecoder(parse_int=_integer)
 # --- headers ------------------------------------------------------------------
 
 
-def header(scope: Scope, name: bytes) -> bytes | None:
-    """The first request header of that lower-cased name, or None."""
-    for key, value in scope["headers"]:
+def header(headers: Pairs, name: bytes) -> bytes | None:
+    """The first header of that lower-cased name, or None."""
+    for key, value in headers:
         if key == name:
-            found: bytes = value
-            return found
+            return value
     return None
 
 
-def message_headers(scope: Scope, limits: Limits) -> dict[str, HeaderValue]:
+def message_headers(headers: Pairs, limits: Limits) -> dict[str, HeaderValue]:
     """The application headers of a raw publish: `Message-Header-<Name>: value`, names lower-cased.
 
     One given several times is joined with commas, as HTTP means it (RFC 9110 §5.3).
     """
     found: dict[str, HeaderValue] = {}
-    for key, raw in scope["headers"]:
+    for key, raw in headers:
         if key.startswith(MESSAGE_HEADER):
             name = check_header_name(key[len(MESSAGE_HEADER) :].decode("latin-1"))
             try:

@@ -122,7 +122,7 @@ async def delete_binding(call: Call) -> Response:
 async def route(call: Call) -> Response:
     """Show where a message would go."""
     key = check_text(call.query.get("routing_key", ""), "routing_key")
-    headers = message_headers(call.scope, call.edge.limits)
+    headers = message_headers(call.scope["headers"], call.edge.limits)
     reply = _a(Routed, await call.edge.broker.ask(Route(call.name("exchange"), key, headers)))
     return views.answer(views.routed(reply))
 

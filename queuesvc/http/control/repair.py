@@ -74,7 +74,8 @@ async def remove_message(call: Call) -> Response:
 async def purge(call: Call) -> Response:
     """Remove all messages in a state."""
     # Whoever names the state in a body would have other messages removed than those they mean.
-    if header(call.scope, b"content-length") not in (None, b"0") or header(call.scope, b"transfer-encoding"):
+    headers = call.scope["headers"]
+    if header(headers, b"content-length") not in (None, b"0") or header(headers, b"transfer-encoding"):
         raise Refused(Code.INVALID_REQUEST, "a purge takes no body: give state and dry_run in the query")
     command = PurgeQueue(call.name("queue"), call.query.get("state"), call.query.get("dry_run", False))
     reply = await call.edge.broker.submit(command)

@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
-
-from starlette.types import Receive, Scope, Send
+from functools import partial
+from typing import Final
 
 from queuesvc.broker.broker import Broker
 from queuesvc.domain.commands import Publish
@@ -14,10 +13,10 @@ from queuesvc.domain.model import Content, Envelope
 from queuesvc.domain.replies import Published
 from queuesvc.http import request
 from queuesvc.http.data import envelopes, render
-from queuesvc.http.data.disconnect import Client, Interruption
+from queuesvc.http.data.interruption import Interruption
 from queuesvc.http.data.single import Single
 from queuesvc.http.data.values import milliseconds
-from queuesvc.http.data.wire import send_bytes
+from queuesvc.http.data.wire import Answer, Begun, Request
 
 WAIT_SECONDS: Final = 30
 """How long a request waits that does not say, or as long as any wait may be, if that is less."""
@@ -37,23 +36,22 @@ class Asking:
         self._limits = limits
         self._single = single
 
-    async def ask(self, exchange: str, scope: Scope, receive: Receive, send: Send) -> None:
+    def ask(self, exchange: str, asked: Request) -> Begun:
         """200 with the reply's body and its properties as headers. Raises `no-reply` and what refuses a publish.
 
         One that reaches no queue is not waited for, since nobody can reply to it.
         """
-        options = request.parse_query(scope["query_string"], QUERY)
+        options = request.parse_query(asked.query, QUERY)
         wait_seconds = options.pop("wait_seconds", min(WAIT_SECONDS, self._limits.wait_seconds))
         wait_ms = milliseconds(wait_seconds, "wait_seconds", 0, self._limits.wait_seconds)
         address = self._broker.reply_address()
-        envelope = await self._single.read(scope, receive, None, {**options, "reply_to": address})
+        envelope = self._single.read(asked, None, {**options, "reply_to": address})
         if envelope.idempotency_key:
             raise invalid("Idempotency-Key", "each request has a reply address of its own, so none is the same again")
-        client = Client(receive)
-        asked = await self._ask(exchange, envelope, address, wait_ms, Interruption(receive))
-        if asked is None or client.gone():
-            return
-        published, reply = asked
+        return self._ask(exchange, envelope, address, wait_ms, asked), partial(self._replied, wait_seconds)
+
+    def _replied(self, wait_seconds: float, found: tuple[Published, Content | None]) -> Answer:
+        published, reply = found
         ids = self._broker.ids
         if reply is None:
             ((first, queues, _),) = published.results
@@ -61,18 +59,19 @@ class Asking:
             raise Refused(
                 Code.NO_REPLY, f"no reply came within {wait_seconds:g} seconds", id=published_id, queues=queues
             )
-        await send_bytes(scope, send, 200, render.content_head(reply, ids), reply.body)
+        return Answer(200, render.content_head(reply, ids), reply.body)
 
     async def _ask(
-        self, exchange: str, envelope: Envelope, address: str, wait_ms: int, interruption: Interruption
-    ) -> tuple[Published, Content | None] | None:
-        """What the broker says of it; None where the client left."""
+        self, exchange: str, envelope: Envelope, address: str, wait_ms: int, asked: Request
+    ) -> tuple[Published, Content | None]:
+        """What the broker says of it. Raises `ClientGone` where the client left."""
         command = Publish((envelope._replace(mandatory=True),), exchange)
+        interruption = Interruption(asked)
         try:
-            asked: Any = await self._broker.request(command, address, wait_ms)
+            return await self._broker.request(command, address, wait_ms)
         except asyncio.CancelledError:
             if interruption.forgive():
-                return None
+                raise request.ClientGone from None
             raise
         except Refused as refused:
             if refused.code is Code.UNROUTABLE and not envelope.mandatory:
@@ -80,5 +79,3 @@ class Asking:
             raise
         finally:
             interruption.stop()
-        published, reply = asked
-        return published, reply

@@ -13,8 +13,6 @@ from functools import lru_cache
 from json import JSONDecoder
 from typing import Any, Final
 
-from starlette.types import Scope
-
 from queuesvc.domain.errors import Refused, invalid
 from queuesvc.domain.limits import check_text
 from queuesvc.http import request
@@ -120,13 +118,13 @@ def check_attributes(attributes: Mapping[str, Any], prefix: str = "") -> None:
             raise invalid(prefix + name, "is required")
 
 
-def header_attributes(scope: Scope) -> dict[str, str]:
+def header_attributes(headers: request.Pairs) -> dict[str, str]:
     """The attributes in the `ce-*` headers of a request, by their names without the prefix.
 
     Raises `malformed-request` for bad encoding, `invalid-request` for one given twice or that must not be there.
     """
     found: dict[str, str] = {}
-    for key, raw in scope["headers"]:
+    for key, raw in headers:
         if not key.startswith(HEADER):
             continue
         header = key.decode("latin-1")

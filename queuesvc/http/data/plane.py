@@ -1,44 +1,60 @@
-"""Which of a request's paths belongs to the data plane, and the handler that serves it."""
+"""Which of a request's paths belongs to the data plane, and the call that serves it."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
-
-from starlette.types import Receive, Scope, Send
+from typing import Final, NamedTuple
 
 from queuesvc.broker.broker import Broker
 from queuesvc.domain.limits import NAME, Limits, check_name
 from queuesvc.http.data.ask import Asking
 from queuesvc.http.data.envelopes import Envelopes
-from queuesvc.http.data.publish import Publishing
+from queuesvc.http.data.publish import Publishing, is_batch
 from queuesvc.http.data.receive import Receiving
 from queuesvc.http.data.settle import Settling
 from queuesvc.http.data.single import Single
 from queuesvc.http.data.transact import Transacting
 from queuesvc.http.data.values import is_reply_address
-from queuesvc.http.data.wire import Handler
+from queuesvc.http.data.wire import Begun, Request
+from queuesvc.http.request import Pairs
 
 KEPT_PATHS: Final = 4096
+
+
+Begin = Callable[[Request], Begun]
+
+
+class Call(NamedTuple):
+    """What serves the requests to one path. `begin` raises what it refuses."""
+
+    begin: Begin
+    body_bytes: int
+    batch_bytes: int
+
+    def most_bytes(self, headers: Pairs) -> int:
+        """The largest body that such a request may have."""
+        return self.batch_bytes if is_batch(headers) else self.body_bytes
 
 
 class DataPlane:
     """Publish, receive, settle, transact and ask.
 
-    Handlers raise what they refuse, and `ClientGone` where nobody is left to answer.
+    A body of `always_bytes` is allowed in every call.
     """
 
     def __init__(self, broker: Broker, limits: Limits) -> None:
+        self._limits = limits
+        self.always_bytes = min(limits.body_bytes, limits.request_bytes)
         envelopes = Envelopes(limits)
         single = Single(limits, envelopes)
         publishing = Publishing(broker, limits, envelopes, single)
         asking = Asking(broker, limits, single)
         receiving = Receiving(broker, limits)
         settling = Settling(broker, limits)
-        self._transact: Handler = Transacting(broker, limits, envelopes).transact
+        self._transact = self._call(Transacting(broker, limits, envelopes).transact)
         self._reply = publishing.reply
-        self._kept: dict[str, Handler] = {}
+        self._kept: dict[str, Call] = {}
         # By the kind of thing and what follows its name in the path.
-        self._calls: dict[tuple[str, str], Callable[[str], Handler]] = {
+        self._calls: dict[tuple[str, str], Callable[[str], Begin]] = {
             ("exchanges", "messages"): lambda name: partial(publishing.raw, name, None),
             ("exchanges", "messages/batch"): lambda name: partial(publishing.batch, name, None),
             ("exchanges", "request"): lambda name: partial(asking.ask, name),
@@ -50,32 +66,37 @@ class DataPlane:
             ("queues", "extend"): lambda name: partial(settling.extend, name),
         }
 
-    def find(self, method: str, path: str) -> Handler | None:
-        """The handler for a request to this path (as `request.path_of` gives it), or None if it is not ours."""
+    def find(self, method: str, path: str) -> Call | None:
+        """The call for a request to this path (as `request.path_of` gives it), or None if it is not ours."""
         if method != "POST":
             return None
         return self._kept.get(path) or self._make(path)
 
-    def _make(self, path: str) -> Handler | None:
+    def _make(self, path: str) -> Call | None:
         if path == "/v1/transactions":
             return self._transact
         parts = path.split("/", 4)
         if len(parts) != 5 or parts[0] or parts[1] != "v1":
             return None
-        _, _, kind, name, call = parts
-        make = self._calls.get((kind, call))
+        _, _, kind, name, verb = parts
+        make = self._calls.get((kind, verb))
         if make is None:
             return None
         if NAME.fullmatch(name) is None:
-            if (kind, call) == ("queues", "messages") and is_reply_address(name):
-                return partial(self._reply, name)
-            return partial(_refuse_name, name, kind.removesuffix("s"))
+            if (kind, verb) == ("queues", "messages") and is_reply_address(name):
+                return self._call(partial(self._reply, name), single=True)
+            return self._call(partial(_refuse_name, name, kind.removesuffix("s")))
         # Only what has a name that can be is kept, so that what is kept is bounded in length too.
         if len(self._kept) >= KEPT_PATHS:
             self._kept.clear()
-        handler = self._kept[path] = make(name)
-        return handler
+        call = self._kept[path] = self._call(make(name), single=verb in ("messages", "request"))
+        return call
+
+    def _call(self, begin: Begin, *, single: bool = False) -> Call:
+        batch_bytes = self._limits.request_bytes
+        return Call(begin, self._limits.body_bytes if single else batch_bytes, batch_bytes)
 
 
-async def _refuse_name(name: str, field: str, scope: Scope, receive: Receive, send: Send) -> None:
+def _refuse_name(name: str, field: str, asked: Request) -> Begun:
     check_name(name, field)
+    raise AssertionError(name)

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
-
 from queuesvc.broker.broker import Broker
 from queuesvc.domain.commands import Publish
 from queuesvc.domain.errors import invalid
@@ -16,7 +14,7 @@ from queuesvc.http.data import cloudevents, results
 from queuesvc.http.data.envelopes import Envelopes, query_options
 from queuesvc.http.data.results import queues_json
 from queuesvc.http.data.single import Single, read_head
-from queuesvc.http.data.wire import send_json
+from queuesvc.http.data.wire import Answer, Begun, Request, json_answer
 
 
 class Publishing:
@@ -28,50 +26,46 @@ class Publishing:
         self._envelopes = envelopes
         self._single = single
 
-    async def raw(self, exchange: str | None, queue: str | None, scope: Scope, receive: Receive, send: Send) -> None:
+    def raw(self, exchange: str | None, queue: str | None, asked: Request) -> Begun:
         """Publish the request's body, byte for byte. 201 with the id and the queues; 200 where it was there already."""
-        head = self._single.plain(scope, queue)
+        head = self._single.plain(asked, queue)
         if head is not None:
-            body = await request.read_body(scope, receive, self._limits.body_bytes)
-            envelope = Envelope._make((body, *head))
-        elif _is_batch(scope):
-            await self.batch(exchange, queue, scope, receive, send)
-            return
+            envelope = Envelope._make((asked.body, *head))
+        elif is_batch(asked.headers):
+            return self.batch(exchange, queue, asked)
         else:
-            envelope = await self._single.read(scope, receive, queue, query_options(scope["query_string"]))
-        published: Any = await self._broker.submit(Publish((envelope,), exchange, queue))
-        await send_json(scope, send, *self._answer(published))
+            envelope = self._single.read(asked, queue, query_options(asked.query))
+        return self._broker.submit(Publish((envelope,), exchange, queue)), self._published
 
-    async def reply(self, address: str, scope: Scope, receive: Receive, send: Send) -> None:
+    def reply(self, address: str, asked: Request) -> Begun:
         """Publish the request's body to whoever waits for it at a reply address. 201 with its id."""
         # Every address is used once, so nothing of such a request is worth keeping.
-        envelope = await self._single.read(scope, receive, address, query_options(scope["query_string"]))
-        published: Any = await self._broker.submit(Publish((envelope,), queue=address))
-        await send_json(scope, send, *self._answer(published))
+        envelope = self._single.read(asked, address, query_options(asked.query))
+        return self._broker.submit(Publish((envelope,), queue=address)), self._published
 
-    def _answer(self, published: Published) -> tuple[int, bytes]:
+    def _published(self, published: Published) -> Answer:
         """The answer to one message."""
         first, queues, original_at = published.results[0]
         if original_at:
-            return 200, results.duplicate(first, queues, original_at, self._broker.ids).encode()
+            return json_answer(200, results.duplicate(first, queues, original_at, self._broker.ids).encode())
         public_id = self._broker.ids.make(published.published_at, first)
-        return 201, f'{{"id":"{public_id}","queues":{queues_json(queues)}}}'.encode()
+        return json_answer(201, f'{{"id":"{public_id}","queues":{queues_json(queues)}}}'.encode())
 
-    async def batch(self, exchange: str | None, queue: str | None, scope: Scope, receive: Receive, send: Send) -> None:
+    def batch(self, exchange: str | None, queue: str | None, asked: Request) -> Begun:
         """Publish many, all or none. A result for each, in order: 201, or 200 where nothing of it was new."""
-        head = read_head(scope)
+        head = read_head(asked.headers)
         if head.message_headers or head.event_headers:
             raise invalid("headers", "the headers of a batch's messages stand in its envelopes")
-        options = query_options(scope["query_string"])
-        body = await request.read_body(scope, receive, self._limits.request_bytes)
-        envelopes = self._read(cloudevents.media_type(head.content_type), body, options, queue)
-        published: Any = await self._broker.submit(
-            Publish(envelopes, exchange, queue, True, head.idempotency_key or "")
-        )
+        media_type = cloudevents.media_type(head.content_type)
+        envelopes = self._read(media_type, asked.body, query_options(asked.query), queue)
+        command = Publish(envelopes, exchange, queue, True, head.idempotency_key or "")
+        return self._broker.submit(command), self._batch_published
+
+    def _batch_published(self, published: Published) -> Answer:
         status = 200 if results.stored_nothing(published) else 201
         more = ',"duplicate":true' if published.duplicate else ""
         answer = f'{{"results":{results.results(published, self._broker.ids)}{more}}}'
-        await send_json(scope, send, status, answer.encode())
+        return json_answer(status, answer.encode())
 
     def _read(
         self, media_type: str, body: bytes, options: Mapping[str, Any], queue: str | None
@@ -87,6 +81,7 @@ class Publishing:
                 return self._envelopes.json_batch(body, options, queue)
 
 
-def _is_batch(scope: Scope) -> bool:
-    content_type = request.header(scope, b"content-type")
+def is_batch(headers: request.Pairs) -> bool:
+    """Whether what comes as one message is a batch of events."""
+    content_type = request.header(headers, b"content-type")
     return content_type is not None and cloudevents.media_type(content_type) == cloudevents.BATCHED

@@ -1,11 +1,9 @@
 """`POST /v1/queues/{q}/receive`: long poll, lease, answer; nothing is leased to a client that has left (§5)."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
-
-from starlette.types import Receive as AsgiReceive
-from starlette.types import Scope, Send
 
 from queuesvc.broker.broker import Broker
 from queuesvc.domain.commands import Ack, Receive
@@ -14,8 +12,8 @@ from queuesvc.domain.limits import Limits
 from queuesvc.domain.replies import Received, Settled
 from queuesvc.http import request
 from queuesvc.http.data import render, values
-from queuesvc.http.data.disconnect import Client, Interruption
-from queuesvc.http.data.wire import PIECE_BYTES, Pairs, json_head, refuse_encoded, send_bytes
+from queuesvc.http.data.interruption import Interruption
+from queuesvc.http.data.wire import Answer, Begun, Request, json_answer, refuse_encoded
 
 QUERY: Final[Mapping[str, request.Kind]] = {
     "max_messages": request.integer,
@@ -54,61 +52,48 @@ class Receiving:
         self._options: dict[tuple[bytes, bytes], Options] = {}
         self._accepts: dict[bytes, bool] = {}
 
-    async def receive(self, queue: str, scope: Scope, receive: AsgiReceive, send: Send) -> None:
+    def receive(self, queue: str, asked: Request) -> Begun:
         """200 with messages, perhaps none; in raw mode one message's body, or 204."""
-        raw = self._wants_raw(scope)
-        refuse_encoded(scope)
-        body = await request.read_body(scope, receive, self._limits.request_bytes)
-        options = self._read(scope["query_string"], body)
+        raw = self._wants_raw(asked.headers)
+        refuse_encoded(asked.headers)
+        options = self._read(asked.query, asked.body)
+        command = Receive(queue, options.max_messages, options.lease_ms, options.consumer, options.auto_ack)
         if raw:
             _check_raw(options)
-        client = Client(receive)
-        command = Receive(queue, options.max_messages, options.lease_ms, options.consumer, options.auto_ack)
-        settled: Settled | None = None
+            return self._wait(command, options.wait_ms, asked), partial(self._raw, queue)
         if options.ack is not None:
-            received, settled = await self._acknowledge_and_wait(Ack(queue, options.ack), command, options, receive)
-        elif options.wait_ms:
-            received = await self._wait(command, options.wait_ms, Interruption(receive))
-        else:
-            received = await self._broker.receive(command, 0)
-        if received is None:
-            return
-        status, head, answer = self._raw(received) if raw else self._json(received, settled)
-        # From this look to the writing of the answer (or its first piece) nothing else runs.
-        if client.gone():
-            await self._take_back(queue, received)
-            return
-        await send_bytes(scope, send, status, head, answer)
-        if len(answer) > PIECE_BYTES and client.gone():
-            # It went out in pieces, and the client left before the end.
-            await self._take_back(queue, received)
+            work = self._acknowledge_and_wait(Ack(queue, options.ack), command, options.wait_ms, asked)
+            return work, partial(self._acknowledged, queue)
+        return self._wait(command, options.wait_ms, asked), partial(self._json, queue)
 
-    async def _wait(self, command: Receive, wait_ms: int, interruption: Interruption) -> Received | None:
-        """The broker's answer, or None where the wait was interrupted: then nothing is leased."""
+    async def _wait(self, command: Receive, wait_ms: int, asked: Request) -> Received:
+        """The broker's answer. Raises `ClientGone` where the client left meanwhile."""
+        if wait_ms:
+            return await self._interruptible(command, wait_ms, Interruption(asked))
+        return await self._broker.receive(command, 0)
+
+    async def _interruptible(self, command: Receive, wait_ms: int, interruption: Interruption) -> Received:
+        """The broker's answer. Raises `ClientGone` where the wait was interrupted: then nothing is leased."""
         try:
-            received: Received = await self._broker.receive(command, wait_ms)
-            return received
+            return await self._broker.receive(command, wait_ms)
         except asyncio.CancelledError:
             if interruption.forgive():
-                return None
+                raise request.ClientGone from None
             raise
         finally:
             interruption.stop()
 
     async def _acknowledge_and_wait(
-        self, ack: Ack, command: Receive, options: Options, receive: AsgiReceive
-    ) -> tuple[Received | None, Settled | None]:
+        self, ack: Ack, command: Receive, wait_ms: int, asked: Request
+    ) -> tuple[Received, Settled]:
         """Acknowledge, then receive, in one commit where that loses nothing. Raises what refuses either."""
+        # It goes into the broker's line here, so ahead of the receive.
+        acknowledged: asyncio.Future[Any] = self._broker.submit(ack)
         if command.auto_ack:
             # Messages are gone once received so: not before it is certain that the call is a good one.
-            try:
-                first: Any = await self._broker.submit(ack)
-            except Refused as refused:
-                raise _of_ack(refused) from None
-            return await self._wait(command, options.wait_ms, Interruption(receive)), first
-        # It goes into the broker's line here, so ahead of the receive.
-        acknowledged = self._broker.submit(ack)
-        interruption = Interruption(receive)
+            first = await _settled(acknowledged)
+            return await self._interruptible(command, wait_ms, Interruption(asked)), first
+        interruption = Interruption(asked)
 
         def give_up_if_refused(future: asyncio.Future[Any]) -> None:
             """Nothing is received where the receipts were no good."""
@@ -116,16 +101,21 @@ class Receiving:
                 interruption.now()
 
         acknowledged.add_done_callback(give_up_if_refused)
-        received = await self._wait(command, options.wait_ms, interruption)
-        if received is None and not acknowledged.done():
-            return None, None  # the client left
         try:
-            settled: Any = await acknowledged
-        except Refused as refused:
-            if received is not None:
-                await self._take_back(command.queue, received)
-            raise _of_ack(refused) from None
-        return received, settled
+            received = await self._interruptible(command, wait_ms, interruption)
+        except request.ClientGone:
+            if acknowledged.done():
+                await _settled(acknowledged)  # refused: that was the interruption
+            raise
+        try:
+            return received, await _settled(acknowledged)
+        except Refused:
+            await self._take_back(command.queue, received)
+            raise
+
+    def _unsent(self, queue: str, received: Received) -> Callable[[], Awaitable[None]] | None:
+        """What takes the messages back if their answer cannot be written."""
+        return partial(self._take_back, queue, received) if received.lease and received.deliveries else None
 
     async def _take_back(self, queue: str, received: Received) -> None:
         if received.lease and received.deliveries:
@@ -135,23 +125,25 @@ class Receiving:
                 # The queue is gone, or the store cannot write: then the lease runs out by itself.
                 return
 
-    def _json(self, received: Received, settled: Settled | None) -> tuple[int, Pairs, bytes]:
-        messages = render.messages(received, self._broker.ids)
-        if settled is None:
-            answer = b'{"messages":%b}' % messages
-        else:
-            failed = render.failures(settled.failed)
-            answer = b'{"messages":%b,"acked":%d,"failed":%b}' % (messages, settled.count, failed)
-        return 200, json_head(answer), answer
+    def _json(self, queue: str, received: Received) -> Answer:
+        answer = b'{"messages":%b}' % render.messages(received, self._broker.ids)
+        return json_answer(200, answer, self._unsent(queue, received))
 
-    def _raw(self, received: Received) -> tuple[int, Pairs, bytes]:
+    def _acknowledged(self, queue: str, both: tuple[Received, Settled]) -> Answer:
+        received, settled = both
+        messages, failed = render.messages(received, self._broker.ids), render.failures(settled.failed)
+        answer = b'{"messages":%b,"acked":%d,"failed":%b}' % (messages, settled.count, failed)
+        return json_answer(200, answer, self._unsent(queue, received))
+
+    def _raw(self, queue: str, received: Received) -> Answer:
         if not received.deliveries:
-            return 204, [], b""
+            return Answer(204, [], b"")
         delivery = received.deliveries[0]
-        return 200, render.raw_head(received, delivery, self._broker.ids), delivery.content.body
+        head = render.raw_head(received, delivery, self._broker.ids)
+        return Answer(200, head, delivery.content.body, self._unsent(queue, received))
 
-    def _wants_raw(self, scope: Scope) -> bool:
-        accept = request.header(scope, b"accept")
+    def _wants_raw(self, headers: request.Pairs) -> bool:
+        accept = request.header(headers, b"accept")
         if accept is None or accept == b"*/*":
             return False
         raw = self._accepts.get(accept)
@@ -189,6 +181,14 @@ class Receiving:
             False if auto_ack is None else values.boolean(auto_ack, "auto_ack"),
             None if ack is None else values.receipts(ack, "ack", limits.receive_messages),
         )
+
+
+async def _settled(acknowledged: asyncio.Future[Any]) -> Settled:
+    try:
+        settled: Settled = await acknowledged
+    except Refused as refused:
+        raise _of_ack(refused) from None
+    return settled
 
 
 def _of_ack(refused: Refused) -> Refused:

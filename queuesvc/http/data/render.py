@@ -12,7 +12,7 @@ from queuesvc.domain.ids import Ids
 from queuesvc.domain.model import Content, State
 from queuesvc.domain.replies import Delivery, Failure, Received, Shown
 from queuesvc.http.data import properties
-from queuesvc.http.data.wire import Pairs
+from queuesvc.http.request import Pairs
 from queuesvc.http.times import rfc3339
 
 # Everything printable stands for itself in a header but the escape's own sign and the space.

@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from starlette.types import Receive, Scope, Send
-
 from queuesvc.broker.broker import Broker
 from queuesvc.domain.commands import Ack, Extend, Nack
 from queuesvc.domain.errors import invalid
 from queuesvc.domain.limits import Limits
+from queuesvc.domain.replies import Settled
 from queuesvc.http import request
 from queuesvc.http.data import render, values
-from queuesvc.http.data.wire import refuse_encoded, send_json
+from queuesvc.http.data.wire import Answer, Begun, Request, json_answer, refuse_encoded
 from queuesvc.http.times import rfc3339
 
 REASON_BYTES: Final = 1024
@@ -29,45 +28,50 @@ class Settling:
         self._broker = broker
         self._limits = limits
 
-    async def ack(self, queue: str, scope: Scope, receive: Receive, send: Send) -> None:
+    def ack(self, queue: str, asked: Request) -> Begun:
         """200 `{"acked", "failed"}`."""
-        fields = await self._fields(scope, receive, ACK)
-        settled: Any = await self._broker.submit(Ack(queue, self._receipts(fields)))
-        failed = render.failures(settled.failed)
-        await send_json(scope, send, 200, b'{"acked":%d,"failed":%b}' % (settled.count, failed))
+        receipts = self._receipts(self._fields(asked, ACK))
+        return self._broker.submit(Ack(queue, receipts)), _acked
 
-    async def nack(self, queue: str, scope: Scope, receive: Receive, send: Send) -> None:
+    def nack(self, queue: str, asked: Request) -> Begun:
         """200 `{"nacked", "failed"}`."""
-        fields = await self._fields(scope, receive, NACK)
+        fields = self._fields(asked, NACK)
         receipts = self._receipts(fields)
-        settled: Any = await self._broker.submit(nack(queue, receipts, fields, self._limits))
-        failures = render.failures(settled.failed)
-        await send_json(scope, send, 200, b'{"nacked":%d,"failed":%b}' % (settled.count, failures))
+        return self._broker.submit(nack(queue, receipts, fields, self._limits)), _nacked
 
-    async def extend(self, queue: str, scope: Scope, receive: Receive, send: Send) -> None:
+    def extend(self, queue: str, asked: Request) -> Begun:
         """200 `{"extended", "lease_expires_at", "failed"}`."""
-        fields = await self._fields(scope, receive, _EXTEND)
+        fields = self._fields(asked, _EXTEND)
         receipts = self._receipts(fields)
         lease = fields.get("lease_seconds")
         if lease is None:
             raise invalid("lease_seconds", "must be given")
-        settled: Any = await self._broker.submit(Extend(queue, receipts, values.lease_ms(lease)))
-        until = b'"%b"' % rfc3339(settled.lease_expires_at).encode() if settled.lease_expires_at else b"null"
-        failed = render.failures(settled.failed)
-        answer = b'{"extended":%d,"lease_expires_at":%b,"failed":%b}' % (settled.count, until, failed)
-        await send_json(scope, send, 200, answer)
+        return self._broker.submit(Extend(queue, receipts, values.lease_ms(lease))), _extended
 
-    async def _fields(self, scope: Scope, receive: Receive, known: frozenset[str]) -> dict[str, Any]:
-        if scope["query_string"]:
-            request.parse_query(scope["query_string"], {})
-        refuse_encoded(scope)
-        body = await request.read_body(scope, receive, self._limits.request_bytes)
-        fields = request.parse_object(body)
+    def _fields(self, asked: Request, known: frozenset[str]) -> dict[str, Any]:
+        if asked.query:
+            request.parse_query(asked.query, {})
+        refuse_encoded(asked.headers)
+        fields = request.parse_object(asked.body)
         values.refuse_unknown(fields, known)
         return fields
 
     def _receipts(self, fields: dict[str, Any]) -> tuple[str, ...]:
         return values.receipts(fields.get("receipts"), "receipts", self._limits.receive_messages)
+
+
+def _acked(settled: Settled) -> Answer:
+    return json_answer(200, b'{"acked":%d,"failed":%b}' % (settled.count, render.failures(settled.failed)))
+
+
+def _nacked(settled: Settled) -> Answer:
+    return json_answer(200, b'{"nacked":%d,"failed":%b}' % (settled.count, render.failures(settled.failed)))
+
+
+def _extended(settled: Settled) -> Answer:
+    until = b'"%b"' % rfc3339(settled.lease_expires_at).encode() if settled.lease_expires_at else b"null"
+    answer = b'{"extended":%d,"lease_expires_at":%b,"failed":%b}'
+    return json_answer(200, answer % (settled.count, until, render.failures(settled.failed)))
 
 
 def nack(queue: str, receipts: tuple[str, ...], fields: Mapping[str, Any], limits: Limits) -> Nack:

@@ -7,15 +7,13 @@ of the request makes it. Everything else is read step by step.
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from starlette.types import Receive, Scope
-
 from queuesvc.domain.errors import invalid
 from queuesvc.domain.limits import Limits
 from queuesvc.domain.model import Envelope, HeaderValue
 from queuesvc.http import request
 from queuesvc.http.data import cloudevents
 from queuesvc.http.data.envelopes import BYTES, Envelopes, check_content_type, check_idempotency_key, query_options
-from queuesvc.http.data.wire import CONTENT_ENCODING, refuse_encoded
+from queuesvc.http.data.wire import CONTENT_ENCODING, Request, refuse_encoded
 
 KEPT_HEADS: Final = 1024
 IDEMPOTENCY_KEY: Final = b"idempotency-key"
@@ -36,12 +34,12 @@ class Head(NamedTuple):
     event_headers: bool
 
 
-def read_head(scope: Scope) -> Head:
+def read_head(headers: request.Pairs) -> Head:
     """The head of a publish. Raises `malformed-request`, `invalid-request` or `unsupported-media-type`."""
     content_type = b""
     key: str | None = None
     message_headers = event_headers = False
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"content-type":
             content_type = value
         elif name == IDEMPOTENCY_KEY:
@@ -49,7 +47,7 @@ def read_head(scope: Scope) -> Head:
                 raise invalid("Idempotency-Key", "given more than once")
             key = check_idempotency_key(_text(value, "Idempotency-Key"))
         elif name == CONTENT_ENCODING:
-            refuse_encoded(scope)
+            refuse_encoded(headers)
         elif name.startswith(request.MESSAGE_HEADER):
             message_headers = True
         elif name.startswith(cloudevents.HEADER):
@@ -65,30 +63,30 @@ class Single:
         self._envelopes = envelopes
         self._heads: dict[tuple[bytes, bytes, str | None], tuple[Any, ...]] = {}
 
-    def plain(self, scope: Scope, queue: str | None) -> tuple[Any, ...] | None:
+    def plain(self, asked: Request, queue: str | None) -> tuple[Any, ...] | None:
         """What the envelope holds after its body; None for a message that must be `read`."""
         content_type = b""
-        for name, value in scope["headers"]:
+        for name, value in asked.headers:
             if name in _SILENT:
                 continue
             if name == b"content-type":
                 content_type = value
             elif name in _TELLING or name.startswith(_TELLING_BEGIN):
                 return None
-        seen = (scope["query_string"], content_type, queue)
+        seen = (asked.query, content_type, queue)
         return self._heads.get(seen) or self._plain(*seen)
 
-    async def read(self, scope: Scope, receive: Receive, queue: str | None, options: Mapping[str, Any]) -> Envelope:
+    def read(self, asked: Request, queue: str | None, options: Mapping[str, Any]) -> Envelope:
         """The envelope of any message but a batch; `options` are those of a publish."""
-        head = read_head(scope)
+        head = read_head(asked.headers)
         kind = cloudevents.media_type(head.content_type)
         if kind == cloudevents.BATCHED:
             raise invalid("Content-Type", "one message is wanted here, and this is a batch")
-        body = await request.read_body(scope, receive, self._limits.body_bytes)
+        body = asked.body
         headers: dict[str, HeaderValue] = {}
         if head.message_headers:
-            headers.update(request.message_headers(scope, self._limits))
-        attributes = cloudevents.header_attributes(scope) if head.event_headers else {}
+            headers.update(request.message_headers(asked.headers, self._limits))
+        attributes = cloudevents.header_attributes(asked.headers) if head.event_headers else {}
         if kind == cloudevents.STRUCTURED:
             event: Mapping[str, Any] = cloudevents.parse(body)
             cloudevents.check_same(attributes, event)

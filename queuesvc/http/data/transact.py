@@ -3,17 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from starlette.types import Receive, Scope, Send
-
 from queuesvc.broker.broker import Broker
 from queuesvc.domain.commands import Ack, Nack, Publish, Transaction
 from queuesvc.domain.errors import Refused, invalid
 from queuesvc.domain.limits import Limits
+from queuesvc.domain.replies import Transacted
 from queuesvc.http import request
 from queuesvc.http.data import results, settle, values
 from queuesvc.http.data.envelopes import Envelopes
 from queuesvc.http.data.single import read_head
-from queuesvc.http.data.wire import send_json
+from queuesvc.http.data.wire import Answer, Begun, Request, json_answer
 
 PARTS: Final = frozenset({"acks", "nacks", "publishes"})
 TARGETS: Final = frozenset({"exchange", "queue"})
@@ -33,18 +32,18 @@ class Transacting:
         self._limits = limits
         self._envelopes = envelopes
 
-    async def transact(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def transact(self, asked: Request) -> Begun:
         """200 `{"acked", "nacked", "results"}`, for the same key again as the first time."""
-        request.parse_query(scope["query_string"], {})
-        head = read_head(scope)
+        request.parse_query(asked.query, {})
+        head = read_head(asked.headers)
         if head.message_headers or head.event_headers:
             raise invalid("headers", "the headers of a transaction's messages stand in its publishes")
-        body = await request.read_body(scope, receive, self._limits.request_bytes)
-        command = self._read(body, head.idempotency_key or "")
-        done: Any = await self._broker.submit(command)
+        return self._broker.submit(self._read(asked.body, head.idempotency_key or "")), self._done
+
+    def _done(self, done: Transacted) -> Answer:
         published = results.results(done.published, self._broker.ids)
         answer = f'{{"acked":{done.acked},"nacked":{done.nacked},"results":{published}}}'
-        await send_json(scope, send, 200, answer.encode())
+        return json_answer(200, answer.encode())
 
     def _read(self, body: bytes, idempotency_key: str) -> Transaction:
         fields = request.parse_object(body)

@@ -1,64 +1,73 @@
-"""Answers over bare ASGI, as few calls and bytes copied as the protocol allows.
+"""The seam between the data plane and what carries it: a whole request goes in, an answer comes out.
 
-The app puts the ready header pair `(b"x-request-id", ...)` into the scope under
-`REQUEST_ID`, so that no wrapper of `send` costs time on these paths.
+    ASGI ─────────────── asgi.AsgiRequest ──┐
+                                            ├── plane.Call ── work to await ── Answer
+    bytes of a socket ── direct.Direct ─────┘
+
+A call reads its request at once, so what it refuses it raises there. What it then
+waits for is a future of the broker's or a coroutine, and what comes of that is rendered as the answer.
 """
 
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import Final
-
-from starlette.types import Receive, Scope, Send
+from typing import Any, Final, NamedTuple
 
 from queuesvc.domain.errors import Code, Refused
+from queuesvc.http.request import Pairs
 
-Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
-Pairs = list[tuple[bytes, bytes]]
-
-REQUEST_ID: Final = "queuesvc.request_id"
 CONTENT_ENCODING: Final = b"content-encoding"
-PIECE_BYTES: Final = 64 * 1024
-"""Larger answers leave in pieces of this size: about what a transport buffers before it makes a writer wait."""
 
 _JSON: Final = (b"content-type", b"application/json")
 
 
-def refuse_encoded(scope: Scope) -> None:
+class Request:
+    """A request that is there as a whole, and whether its client still is.
+
+    `query` is what follows the `?`; the names of `headers` are lower-cased.
+    """
+
+    __slots__ = ("body", "headers", "query")
+
+    query: bytes
+    headers: Pairs
+    body: bytes
+
+    @abstractmethod
+    def gone(self) -> bool:
+        """Whether nothing written now would leave."""
+
+    @abstractmethod
+    def watch(self, left: Callable[[], None]) -> None:
+        """Have `left` called once when the client leaves, until `unwatch`. One at a time."""
+
+    @abstractmethod
+    def unwatch(self) -> None:
+        """Call nobody any more."""
+
+
+class Answer(NamedTuple):
+    """What goes back. `unsent` undoes what the answer would have told, if it cannot be written."""
+
+    status: int
+    headers: Pairs
+    body: bytes
+    unsent: Callable[[], Awaitable[None]] | None = None
+
+
+Begun = tuple[Awaitable[Any], Callable[[Any], Answer]]
+"""What to await, and what makes the answer of that. Both may raise `Refused`, the first also `ClientGone`."""
+
+
+def refuse_encoded(headers: Pairs) -> None:
     """Raise `unsupported-media-type` for a body with a Content-Encoding.
 
     We neither decode one nor hand it on with the message, so its reader could not make sense of the bytes.
     """
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == CONTENT_ENCODING and value.strip().lower() != b"identity":
             raise Refused(Code.UNSUPPORTED_MEDIA_TYPE, "a body must come without a Content-Encoding")
 
 
-def json_head(body: bytes) -> Pairs:
-    """The headers of an answer that is JSON."""
-    return [_JSON, (b"content-length", b"%d" % len(body))]
-
-
-async def send_json(scope: Scope, send: Send, status: int, body: bytes) -> None:
-    """Answer with a body that is JSON already."""
-    await send_bytes(scope, send, status, json_head(body), body)
-
-
-async def send_bytes(scope: Scope, send: Send, status: int, headers: Pairs, body: bytes) -> None:
-    """Answer with headers and a body.
-
-    A large body leaves in pieces, each waiting for room, so that this returns only
-    when all of it but the last piece was taken by the connection, or the client is gone.
-    """
-    request_id = scope.get(REQUEST_ID)
-    if request_id is not None:
-        headers.append(request_id)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    if len(body) <= PIECE_BYTES:
-        await send({"type": "http.response.body", "body": body})
-        return
-    rest = memoryview(body)
-    while len(rest) > PIECE_BYTES:
-        await send({"type": "http.response.body", "body": bytes(rest[:PIECE_BYTES]), "more_body": True})
-        rest = rest[PIECE_BYTES:]
-    # Nothing is left to write when this returns: it waits for room like the others, then ends the answer.
-    await send({"type": "http.response.body", "body": bytes(rest), "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+def json_answer(status: int, body: bytes, unsent: Callable[[], Awaitable[None]] | None = None) -> Answer:
+    """An answer whose body is JSON already."""
+    return Answer(status, [_JSON, (b"content-length", b"%d" % len(body))], body, unsent)
