@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     slow_client_seconds: float = Field(
         default=30, gt=0, allow_inf_nan=False, description="How long a request may come in at less than 1 KiB a second."
     )
+    short_way: bool = Field(
+        default=True, description="Answer plain publishes, receives and settles without ASGI; false is for comparison."
+    )
     limits: LimitSettings = LimitSettings()
 
 

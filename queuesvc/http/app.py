@@ -30,7 +30,7 @@ from queuesvc.http.openapi import make_document
 from queuesvc.http.ops import OPS
 from queuesvc.http.problems import not_found, send_problem, unforeseen
 from queuesvc.http.request import ClientGone, path_of
-from queuesvc.http.request_ids import RequestIds
+from queuesvc.http.request_ids import REQUEST_ID, RequestIds
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (*DATA, *CONTROL, *OPS)
 """Every endpoint there is, in the order in which a reader wants to meet them."""
@@ -56,7 +56,7 @@ class App:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
-        request_id = self.request_ids.of(scope["headers"])
+        request_id = scope[REQUEST_ID] = self.request_ids.of(scope["headers"])
         try:
             path = path_of(scope)
             call = self.data.find(scope["method"], path)

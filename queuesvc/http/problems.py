@@ -73,6 +73,11 @@ def not_found() -> Refused:
     return Refused(Code.NOT_FOUND, "there is nothing at this path; GET /docs lists what there is")
 
 
+def shutting_down() -> Refused:
+    """The 503 of a request that the broker's end cuts off."""
+    return Refused(Code.UNAVAILABLE, "the broker is shutting down", retry_after_seconds=RETRY_AFTER_SECONDS)
+
+
 def unforeseen(request_id: bytes, method: str, path: str) -> Refused:
     """The `internal-error` for the exception that is being handled, which is told to the log only."""
     log.exception("request %s failed: %s %s", request_id.decode(), method, path)

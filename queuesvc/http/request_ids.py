@@ -8,6 +8,8 @@ from queuesvc.http.request import Pairs, header
 
 NAME: Final = b"x-request-id"
 CHARACTERS: Final = 128
+REQUEST_ID: Final = "queuesvc.request_id"
+"""Where an ASGI scope has the header of the answer to come."""
 
 
 class RequestIds:

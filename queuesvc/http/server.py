@@ -4,12 +4,13 @@ import contextlib
 import functools
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from queuesvc.http.connection import Connection
+from queuesvc.http.direct import Edge
 
 KEEP_ALIVE_SECONDS: Final = 75
 """How long an idle connection is kept: longer than the longest wait, so that a poller keeps its own."""
@@ -53,7 +54,8 @@ class Server(uvicorn.Server):
     """uvicorn without signal handlers of its own: the composition root has them.
 
     `on_started` is called once it takes requests. A request under way is
-    waited for at `stop`, for `shutdown_seconds` at most.
+    waited for at `stop`, for `shutdown_seconds` at most. Plain requests of the data plane's are answered by
+    the `edge`; without one all are the app's.
     """
 
     def __init__(
@@ -63,8 +65,9 @@ class Server(uvicorn.Server):
         *,
         shutdown_seconds: float,
         patience_seconds: float,
+        edge: Edge | None = None,
     ) -> None:
-        protocol: Any = functools.partial(Connection, patience_seconds=patience_seconds)
+        protocol: Any = functools.partial(Connection, patience_seconds=patience_seconds, edge=edge)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -86,6 +89,12 @@ class Server(uvicorn.Server):
         """Begin to listen, and say so."""
         await super().startup(sockets)
         self.on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Wait for the requests under way, then tell those that are left that it is over."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            cast(Connection, connection).cut_off()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -126,10 +126,10 @@ def test_curl_that_wants_http_2_publishes(shared_server: Server, shared: httpx2.
 
 
 @pytest.fixture(scope="module")
-def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def impatient(way: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A broker that looks at slow clients five times a second."""
     data: Path = tmp_path_factory.mktemp("impatient") / "data"
-    server = Server(data, env={"QUEUESVC_SLOW_CLIENT_SECONDS": "0.2"})
+    server = Server(data, env={**way, "QUEUESVC_SLOW_CLIENT_SECONDS": "0.2"})
     try:
         yield server.start()
     finally:
