@@ -195,9 +195,10 @@ class Direct(Request):
         except ClientGone:
             self._connection.transport.close()
         except Exception as error:
-            if self.stage is not Stage.BEGUN:
-                raise  # the answer is written
-            self._write(self._explain(error))
+            if self.stage is Stage.BEGUN:
+                self._write(self._explain(error))
+            elif not isinstance(error, Refused):
+                raise  # something was answered already
 
     def _write(self, answer: Answer) -> None:
         """Answer, or undo what the answer would have told to one who has left. Nothing runs between the two."""
