@@ -16,6 +16,7 @@ on the request without its body. So here the parser is begun anew at the body.
 
 import asyncio
 import functools
+import math
 import uuid
 from typing import Any, Final
 
@@ -66,6 +67,7 @@ class Connection(HttpToolsProtocol):
         self.refusal = "not an HTTP request"
         self.refusal_due = False
         self.timer: asyncio.TimerHandle | None = None
+        self.idle_since = math.inf
         self.served: Any = None
         """the request whose turn it is: uvicorn's cycle or a `Direct`"""
         self.held: tuple[Any, Any] | None = None
@@ -79,6 +81,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone. Of pipelined requests uvicorn tells only the newest: we tell the one that is served."""
         self._stop_timer()
+        self._unset_keepalive_if_required()
         if isinstance(self.cycle, Direct):
             self.cycle = None
         super().connection_lost(exc)
@@ -111,7 +114,7 @@ class Connection(HttpToolsProtocol):
         if self.in_head:
             self.head_bytes += len(data)
         self.window_bytes += len(data)
-        self._unset_keepalive_if_required()
+        self.idle_since = math.inf
         self._parse(data)
         if self.in_head and self.head_bytes > HEAD_BYTES and not self.transport.is_closing():
             self._refuse(LARGE_HEAD)
@@ -185,10 +188,31 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """A request is answered: the next one's turn, or that of a refusal that had to wait."""
-        if self.refusal_due and not self.pipeline and not self.transport.is_closing():
-            self.send_400_response(self.refusal)
-        else:
+        if self.pipeline or self.transport.is_closing():
             super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        if self.refusal_due:
+            self.send_400_response(self.refusal)
+            return
+        self.flow.resume_reading()
+        # One timer for as long as requests keep coming, rather than one for each.
+        self.idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection on which nothing was asked for long; else look again when that may be."""
+        self.timeout_keep_alive_task = None
+        if self.idle_since == math.inf:
+            return  # the next answer starts it again
+        rest = self.idle_since + self.timeout_keep_alive - self.loop.time()
+        if rest > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(rest, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
 
     # --- from head to app -------------------------------------------------------------
 

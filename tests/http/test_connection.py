@@ -1,5 +1,6 @@
 """The wire below the requests: what is not HTTP, what never ends, what asks for another protocol."""
 
+import asyncio
 import json
 import shutil
 import socket
@@ -10,7 +11,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from queuesvc.http.server import Server as HttpServer
+from queuesvc.http.server import bind
 from tests.support.server import Server
 
 Name = Callable[..., str]
@@ -160,3 +164,31 @@ def test_client_that_waits_for_us_is_not_left(impatient: Server) -> None:
         answer = http.post("/v1/queues/q/receive", params={"wait_seconds": 1})
         assert answer.json() == {"messages": []}
         assert http.get("/healthz").status_code == 200
+
+
+async def test_idle_connection_is_closed_in_its_time() -> None:
+    """Not while requests keep coming: with the last of them its time begins again."""
+    with bind("127.0.0.1", 0) as listener:
+        ready = asyncio.Event()
+        server = HttpServer(_nothing, ready.set, shutdown_seconds=1, patience_seconds=30)
+        server.config.timeout_keep_alive = 1
+        running = asyncio.create_task(server.serve([listener]))
+        await ready.wait()
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        loop = asyncio.get_running_loop()
+        begin = now = loop.time()
+        while now - begin < 1.2:
+            now = loop.time()
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b" 204 " in await reader.readuntil(b"\r\n\r\n")
+        assert await reader.read() == b""
+        assert 0.9 < loop.time() - now < 10
+        writer.close()
+        server.stop()
+        await running
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
