@@ -46,6 +46,10 @@ NOT_PLAIN: Final = frozenset({b"connection", b"expect", b"transfer-encoding", b"
 """With one of these headers there is more to a request than a head and a body of a known length."""
 
 
+KEEP_ALIVE: Final = (b"connection", b"keep-alive")
+"""But this says only what goes without saying."""
+
+
 class Connection(HttpToolsProtocol):
     """A connection that gives up on a request of which less than 1 KiB a second comes in.
 
@@ -139,7 +143,7 @@ class Connection(HttpToolsProtocol):
         self.headers.append((name, value))
         if name == b"content-length":
             self.declared_bytes = value
-        elif name in NOT_PLAIN and value.lower() != b"keep-alive":
+        elif name in NOT_PLAIN and (name, value.lower()) != KEEP_ALIVE:
             self.plain = False
             self.expect_100_continue = self.expect_100_continue or value.lower() == b"100-continue"
 
