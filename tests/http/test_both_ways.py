@@ -47,6 +47,12 @@ NASTY += [
     b"\r\nTransfer-Encoding: gzip",
 ]
 
+NASTY += [
+    b"\r\nTransfer-Encoding: keep-alive",
+    b"\r\nUpgrade: h2c\r\nConnection: Upgrade",
+    b"\r\nContent-Encoding: gzip",
+]
+
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
