@@ -85,7 +85,7 @@ def undeliver(world: World, command: c.Undeliver) -> Done:
     if queue is None:  # and so is the lease
         return Done()
     held = [message for message in queue.in_state(State.LEASED) if message.lease == command.lease]
-    for message in held:
+    for message in sorted(held, key=lambda message: message.place):  # as they were handed out
         message.lease = None
         message.deliveries -= 1
         queue.totals["delivered"] -= 1
