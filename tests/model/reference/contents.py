@@ -15,7 +15,7 @@ NOW_IN_IT = ("ready", "leased", "delayed", "dead", "bytes", "oldest_ready_second
 
 @dataclass(eq=False)
 class Message:
-    """One copy of a message. `lease` is the one whose receipt settles it, also after it ran out; `place` its place in it.
+    """One copy of a message. `lease` is the one whose receipt settles it, also after it ran out, `place` that in it.
 
     `wanted_priority` is what its publisher asked for. `holds`: it was given back with a
     delay, and while that lasts it holds up its group. `deaths` are the newest first.
