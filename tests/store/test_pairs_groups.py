@@ -177,6 +177,20 @@ async def test_a_later_one_that_ran_out_first_loses_its_receipt_with_the_earlier
     assert counts(await pair.receive()) == [(2, 1), (2, 1)]
 
 
+async def test_a_later_one_that_ran_out_loses_its_receipt_when_the_lease_turns_out_to_have_reached_nobody(
+    pair: Pair,
+) -> None:
+    await pair.queue()
+    await pair.publish(grouped("1"), grouped("2"))
+    received = await pair.receive(lease_ms=1000)
+    one, two = receipts(received)
+    await pair.extend(one, seconds=5)
+    await pair.after(1)
+    await pair.do(c.Undeliver("q", received.lease))
+    assert codes(await pair.ack(two)) == [Code.LEASE_LOST]
+    assert counts(await pair.receive()) == [(1, 0), (2, 1)]
+
+
 async def test_a_purge_of_the_leased_or_a_single_delete_sets_the_group_free(pair: Pair) -> None:
     await pair.queue()
     await pair.publish(grouped("1"), grouped("2"), grouped("3"))

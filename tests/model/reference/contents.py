@@ -15,7 +15,7 @@ NOW_IN_IT = ("ready", "leased", "delayed", "dead", "bytes", "oldest_ready_second
 
 @dataclass(eq=False)
 class Message:
-    """One copy of a message. `lease` is the one whose receipt settles it, also after it ran out.
+    """One copy of a message. `lease` is the one whose receipt settles it, also after it ran out, `place` that in it.
 
     `wanted_priority` is what its publisher asked for. `holds`: it was given back with a
     delay, and while that lasts it holds up its group. `deaths` are the newest first.
@@ -30,6 +30,7 @@ class Message:
     state: State = State.READY
     until: int = 0
     lease: int | None = None
+    place: int = 0
     holds: bool = False
     deliveries: int = 0
     failures: int = 0

@@ -135,6 +135,7 @@ def hand_out(world: World, queue: Queue, receive: c.Receive) -> Received:
     lease = len(world.kept.leases) + 1
     world.kept.leases[lease] = Lease(queue.id, receive.consumer)
     lease_ms = round(queue.settings.lease_seconds * 1000) if receive.lease_ms is None else receive.lease_ms
-    for message in taken:
+    for place, message in enumerate(taken):
+        message.place = place
         message.state, message.until, message.lease = State.LEASED, world.now + lease_ms, lease
     return Received(lease, f"lease{lease}", world.now + lease_ms, deliveries)

@@ -81,13 +81,17 @@ def nack(world: World, command: c.Nack, queue: Queue, message: Message, held: li
 
 def undeliver(world: World, command: c.Undeliver) -> Done:
     """All that the lease still holds is ready again, and was never delivered."""
-    queue = world.kept.queues.get(command.queue)  # if it is gone, so is the lease
-    for message in list(queue.in_state(State.LEASED)) if queue else []:
-        if queue and message.lease == command.lease:
-            message.lease = None
-            message.deliveries -= 1
-            queue.totals["delivered"] -= 1
-            give_back(world, queue, message)
+    queue = world.kept.queues.get(command.queue)
+    if queue is None:  # and so is the lease
+        return Done()
+    held = [message for message in queue.in_state(State.LEASED) if message.lease == command.lease]
+    for message in sorted(held, key=lambda message: message.place):  # as they were handed out
+        message.lease = None
+        message.deliveries -= 1
+        queue.totals["delivered"] -= 1
+        give_back(world, queue, message)
+        if message in queue.messages and message.state is State.READY:
+            give_back_later_ones(world, queue, message, command.lease, named=held)
     return Done()
 
 
