@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
-from tests.conftest import check_log
+from tests.conftest import TIMEOUT_SECONDS, check_log
 from tests.support.server import Server
 
 BOTH_WAYS = {
@@ -51,6 +52,13 @@ def shared_server(way: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
         check_log(server)
     finally:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def shared(shared_server: Server) -> Iterator[httpx2.Client]:
+    """A client of this folder's `shared_server`: another than that of the other folders' tests."""
+    with httpx2.Client(base_url=shared_server.url, timeout=TIMEOUT_SECONDS) as client:
+        yield client
 
 
 @pytest.fixture
