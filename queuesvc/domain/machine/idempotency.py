@@ -80,6 +80,16 @@ class Records:
             )
         return json.loads(record.answer)
 
+    def refuse_if_used(self, scope: str, key: str, now: int) -> None:
+        """Raise `idempotency-key-reused` where the key is in use in this scope, whatever for."""
+        record = self._scopes.get(scope, {}).get(key)
+        if record is not None and record.until > now:
+            raise Refused(
+                Code.IDEMPOTENCY_KEY_REUSED,
+                f"the idempotency key {key!r} was used for {'a batch' if scope.startswith('b:') else 'one message'}",
+                key=key,
+            )
+
     def add(self, record: Recorded) -> None:
         """Keep a record (again, from the store, or in place of one that is over)."""
         records = self._scopes.setdefault(record.scope, {})

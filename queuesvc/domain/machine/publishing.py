@@ -47,13 +47,14 @@ def publish(state: State, command: Publish) -> Published:
     scope, window_ms = _scope(state, command)
     if not command.idempotency_key:
         return store(state, [command], plan(state, [command], command.batch))
-    scope = idempotency.whole(scope)
+    key, alone, scope = command.idempotency_key, scope, idempotency.whole(scope)
     print_ = idempotency.fingerprint(idempotency.publish_parts(command))
-    answer = state.records.find(scope, command.idempotency_key, print_, state.now)
+    answer = state.records.find(scope, key, print_, state.now)
     if answer is not None:
         return idempotency.read_published(answer)
+    state.records.refuse_if_used(alone, key, state.now)
     published = store(state, [command], plan(state, [command], command.batch))
-    record(state, scope, command.idempotency_key, print_, idempotency.published_answer(published), window_ms)
+    record(state, scope, key, print_, idempotency.published_answer(published), window_ms)
     return published
 
 
@@ -126,6 +127,7 @@ def _plan_keyed(
     answer = state.records.find(scope, key, print_, state.now)
     if answer is not None:
         return Repeated(earlier=idempotency.read_result(answer))
+    state.records.refuse_if_used(idempotency.whole(scope), key, state.now)
     same_as, same_print = keys.setdefault((scope, key), (index, print_))
     if same_as == index:
         return Recorded(_plan_one(state, command, envelope, more), scope, print_)
@@ -176,21 +178,22 @@ def _check_room(queue: Queue, size: int, more: list[int]) -> None:
 def store(state: State, commands: Sequence[Publish], planned: Sequence[Planned]) -> Published:
     """Store what was planned for the envelopes of these commands."""
     results: list[PublishResult] = []
-    full: dict[int, Queue] = {}
+    dropping: dict[str, Queue] = {}
     plans = iter(planned)
     for command in commands:
         for envelope in command.envelopes:
             plan_ = next(plans)
             if type(plan_) is Route:
-                results.append(_store(state, command, envelope, plan_, full))
+                results.append(_store(state, command, envelope, plan_, dropping))
             elif isinstance(plan_, Recorded):
-                results.append(_store(state, command, envelope, plan_.route, full))
+                results.append(_store(state, command, envelope, plan_.route, dropping))
                 kept = idempotency.result_answer(state.now, results[-1])
                 record(state, plan_.scope, envelope.idempotency_key, plan_.print_, kept, _scope(state, command)[1])
             elif isinstance(plan_, Repeated):
                 results.append(plan_.earlier or _again(state, results[plan_.same_as]))
-    for queue in full.values():
-        _drop_oldest(state, queue, len(planned))
+    # By name: what one drops may be dead-lettered into another.
+    for name in sorted(dropping):
+        _drop_oldest(state, dropping[name], len(planned))
     return Published(state.now, tuple(results))
 
 
@@ -198,7 +201,9 @@ def _again(state: State, result: PublishResult) -> PublishResult:
     return result._replace(original_at=result.original_at or state.now)
 
 
-def _store(state: State, command: Publish, envelope: Envelope, route: Route, full: dict[int, Queue]) -> PublishResult:
+def _store(
+    state: State, command: Publish, envelope: Envelope, route: Route, dropping: dict[str, Queue]
+) -> PublishResult:
     """A copy for each queue of the route, numbered in a row."""
     body, properties, routing_key, _, priority, group, delay_ms, ttl_ms, _, _ = envelope
     now = state.now
@@ -218,8 +223,8 @@ def _store(state: State, command: Publish, envelope: Envelope, route: Route, ful
             new = content._replace(expires_at=now + lives_ms) if lives_ms else content
             visible_at = now + delays_ms if delays_ms else 0
             state.insert(queue, NewMessage(number, queue.id, rank, visible_at, ttl_ms or 0, group, copies, new))
-        if queue.limited and queue.settings.overflow is Overflow.DROP_OLDEST and queue.overfull():
-            full[queue.id] = queue
+        if queue.limited and queue.settings.overflow is Overflow.DROP_OLDEST:
+            dropping[queue.name] = queue
         number += 1
     if copies:
         return PublishResult(first, route.names)

@@ -35,6 +35,7 @@ def publish_all(world: World, command: c.Publish, touched: list[Queue], index: i
     before = recorded(world, ("whole", scope), command.idempotency_key, whole, alone)
     if isinstance(before, Published):
         return replace(before, duplicate=True)
+    refuse_used(world, scope, command.idempotency_key, alone)
     results = []
     for place, envelope in enumerate(command.envelopes):
         where = {"index": place} if command.batch else alone
@@ -64,6 +65,7 @@ def publish_one(
     before = recorded(world, scope, envelope.idempotency_key, fingerprint(envelope), where)
     if isinstance(before, Published):
         return before.results[0]._replace(original_at=before.published_at)
+    refuse_used(world, ("whole", scope), envelope.idempotency_key, where)
     names = targets(world, command, envelope)
     if envelope.mandatory and not names and command.exchange is not None:
         raise Refused(Code.UNROUTABLE, "no queue", **where)
@@ -173,6 +175,13 @@ def recorded(world: World, scope: Any, key: str, fingerprint: Any, where: Any = 
     if record.fingerprint != fingerprint:
         raise Refused(Code.IDEMPOTENCY_KEY_REUSED, key, **(where or {}))
     return record.answer
+
+
+def refuse_used(world: World, scope: Any, key: str, where: Any) -> None:
+    """A key that covered a whole batch is not one message's, nor the other way round."""
+    record = world.kept.records.get((scope, key)) if key else None
+    if record is not None and record.until > world.now:
+        raise Refused(Code.IDEMPOTENCY_KEY_REUSED, key, **where)
 
 
 def remember(world: World, scope: Any, key: str, fingerprint: Any, answer: Any, window_ms: float) -> None:
