@@ -233,7 +233,8 @@ def _store(
 
 
 def _reply(state: State, address: str, content: Content) -> tuple[str, ...]:
-    if not state.waiting.asks(address):
+    # An asker takes one reply, also of those in one batch.
+    if not state.waiting.asks(address) or any(address == other for other, _ in state.effects.replies):
         return ()
     state.effects.replies.append((address, content))
     return (address,)

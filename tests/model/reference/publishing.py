@@ -107,8 +107,9 @@ def targets(world: World, command: c.Publish, envelope: Envelope) -> list[str]:
         kept = world.kept
         return route(kept.exchanges, kept.bindings, command.exchange, envelope.routing_key, envelope.headers)[0]
     name = str(command.queue)
-    if name.startswith(REPLY_PREFIX) and not world.waiting.asks(name):
-        return []
+    if name.startswith(REPLY_PREFIX):
+        answered = any(name == other for other, _ in world.kept.answers)
+        return [name] if world.waiting.asks(name) and not answered else []
     return [name]
 
 
