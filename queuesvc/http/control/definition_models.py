@@ -56,27 +56,6 @@ class AnyDefinitions(RootModel[DefinitionsDocument | RabbitDefinitions]):
     """A topology of our own or of RabbitMQ's."""
 
 
-class ShownQueueDefinition(Shown):
-    """A queue's name and settings."""
-
-    name: Name
-    lease_seconds: float
-    delivery_limit: int | None
-    retry_backoff: models.ShownBackoff | None
-    dead_letter_exchange: Name | None
-    dead_letter_routing_key: str | None
-    message_ttl_seconds: float | None
-    delay_seconds: float
-    max_messages: int | None
-    max_bytes: int | None
-    overflow: domain.Overflow
-    dead_max_messages: int
-    max_priority: int
-    deduplication_window_seconds: float
-    expires_seconds: float | None
-    paused: bool
-
-
 class ShownBindingDefinition(Shown):
     """A binding without its id, which belongs to this broker: a `queue` or an `exchange`; a key or a header match."""
 
@@ -93,7 +72,7 @@ class Definitions(Shown):
 
     exchanges: list[models.Exchange]
     """by name"""
-    queues: list[ShownQueueDefinition]
+    queues: list[models.ShownQueueDefinition]
     """by name"""
     bindings: list[ShownBindingDefinition]
     """by source, target, key and headers"""

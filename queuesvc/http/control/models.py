@@ -194,8 +194,8 @@ class ShownBackoff(Shown):
     jitter: float
 
 
-class Queue(Shown):
-    """A queue as it is shown: name, settings, statistics."""
+class ShownQueueDefinition(Shown):
+    """A queue's name and settings."""
 
     name: Name
     lease_seconds: float
@@ -213,6 +213,11 @@ class Queue(Shown):
     deduplication_window_seconds: float
     expires_seconds: float | None
     paused: bool
+
+
+class Queue(ShownQueueDefinition):
+    """A queue as it is shown: name, settings, statistics."""
+
     stats: QueueStats
 
 
