@@ -19,6 +19,7 @@ from queuesvc.cli.app import make_cli
 from queuesvc.cli.logs import set_up_logs
 from queuesvc.http.app import create_app
 from queuesvc.http.direct import Edge
+from queuesvc.http.guard import Guard
 from queuesvc.http.server import CannotListen, Server, address_of, bind
 from queuesvc.settings import Settings
 from queuesvc.store.interface import StoreRefused
@@ -54,14 +55,14 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     gc.disable()  # building the machine makes millions of objects, and no garbage
     await broker.open()
     _settle_interpreter()
-    app = create_app(broker, limits)
+    app = create_app(broker, limits, Guard((settings.host, *settings.allowed_hosts)))
     try:
         server = Server(
             app,
             lambda: _announce(settings.data, listener),
             shutdown_seconds=settings.shutdown_seconds,
             patience_seconds=settings.slow_client_seconds,
-            edge=Edge(app.data, app.request_ids) if settings.short_way else None,
+            edge=Edge(app.data, app.guard, app.request_ids) if settings.short_way else None,
         )
         watch = asyncio.create_task(_stop_when_broken(broker, server))
         if signals.watched_by(broker, server):

@@ -5,12 +5,13 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -23,6 +24,7 @@ CONFIG_VARIABLE = "QUEUESVC_CONFIG"
 CONFIG_FILE = Path("queuesvc.toml")
 # What container platforms set for a service of our name: where it is, not what we are to do.
 _SET_BY_OTHERS = re.compile(PREFIX + r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+_HOST_NAME = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _LIMITS = Limits()
@@ -30,6 +32,21 @@ _LIMITS = Limits()
 
 class BadSettings(Exception):
     """A setting that cannot be: the text is one line that names it and says where it came from."""
+
+
+def _host_names(value: Any) -> Any:
+    """A list as it is, a text parted at its commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _check_host_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if _HOST_NAME.fullmatch(name) is None:
+            raise ValueError(f"{name!r} is no name; give names without port, as example.org, *.example.org or *")
+    return names
+
+
+HostNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_host_names), AfterValidator(_check_host_names)]
 
 
 class LimitSettings(BaseModel):
@@ -65,6 +82,9 @@ class Settings(BaseSettings):
     )
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
+    allowed_hosts: HostNames = Field(
+        default=(), description="Names under which clients call this broker, beside localhost, addresses and host."
+    )
     port: int = Field(default=8642, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     data: Path = Field(default=Path("queuesvc-data"), description="Directory to store in; made where it is missing.")
     reserve_bytes: int | None = Field(

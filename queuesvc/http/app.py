@@ -25,6 +25,7 @@ from queuesvc.http.data.plane import DataPlane
 from queuesvc.http.data.table import DATA
 from queuesvc.http.docs import make_page
 from queuesvc.http.endpoint import Edge, Endpoint, Resource
+from queuesvc.http.guard import Guard
 from queuesvc.http.metrics import Metrics
 from queuesvc.http.openapi import make_document
 from queuesvc.http.ops import OPS
@@ -36,19 +37,20 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (*DATA, *CONTROL, *OPS)
 """Every endpoint there is, in the order in which a reader wants to meet them."""
 
 
-def create_app(broker: Broker, limits: Limits | None = None) -> "App":
+def create_app(broker: Broker, limits: Limits | None = None, guard: Guard | None = None) -> "App":
     """The edge of a broker that is open. Opening and closing the broker is the caller's."""
-    return App(broker, limits or Limits())
+    return App(broker, limits or Limits(), guard or Guard())
 
 
 class App:
-    """The ASGI app. One for each broker. Its data plane and request ids serve those who come past it, too."""
+    """The ASGI app. One for each broker. Its data plane, request ids and guard serve those who come past it, too."""
 
-    def __init__(self, broker: Broker, limits: Limits) -> None:
+    def __init__(self, broker: Broker, limits: Limits, guard: Guard) -> None:
         document = make_document(ENDPOINTS, limits)
         edge = Edge(broker, limits, Metrics(broker), orjson.dumps(document).decode(), make_page(document))
         self.data = DataPlane(broker, limits)
         self.request_ids = RequestIds()
+        self.guard = guard
         self._router = Router(_routes(edge), redirect_slashes=False, default=_nothing_here)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,6 +60,7 @@ class App:
             return
         request_id = scope[REQUEST_ID] = self.request_ids.of(scope["headers"])
         try:
+            self.guard.check(scope["method"], scope["http_version"], scope["headers"])
             path = path_of(scope)
             call = self.data.find(scope["method"], path)
             if call is not None:

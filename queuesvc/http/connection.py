@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from queuesvc.http.direct import Direct, Edge
+from queuesvc.http.guard import HEADERS as OF_BROWSERS
 from queuesvc.http.problems import render, send_problem, shutting_down
 from queuesvc.http.request import malformed
 from queuesvc.http.request_ids import REQUEST_ID
@@ -42,7 +43,7 @@ FRAMING: Final = (b"content-length", b"transfer-encoding")
 PIPELINED_MOST: Final = 16
 """So many requests may wait behind the one that is served before no more are read."""
 
-NOT_PLAIN: Final = frozenset({b"connection", b"expect", b"transfer-encoding", b"upgrade"})
+NOT_PLAIN: Final = frozenset({b"connection", b"expect", b"transfer-encoding", b"upgrade", *OF_BROWSERS})
 """With one of these headers there is more to a request than a head and a body of a known length."""
 
 
@@ -65,6 +66,9 @@ class Connection(HttpToolsProtocol):
         self.reading = True
         self.in_head = True
         self.plain = True
+        self.host: bytes | None = None
+        self.known_host: bytes | None = None
+        """the last `Host` that was found to be ours: it hardly ever changes"""
         self.declared_bytes = b"0"
         self.head_bytes = 0
         self.window_bytes = 0
@@ -133,6 +137,7 @@ class Connection(HttpToolsProtocol):
         """The first byte of a request."""
         self.reading = self.in_head = self.plain = True
         self.declared_bytes = b"0"
+        self.host = None
         self.expect_100_continue = False
         self.url = b""
         self.headers = []
@@ -143,6 +148,9 @@ class Connection(HttpToolsProtocol):
         self.headers.append((name, value))
         if name == b"content-length":
             self.declared_bytes = value
+        elif name == b"host":
+            self.plain = self.plain and self.host is None
+            self.host = value
         elif name in NOT_PLAIN and (name, value.lower()) != KEEP_ALIVE:
             self.plain = False
             self.expect_100_continue = self.expect_100_continue or value.lower() == b"100-continue"
@@ -227,8 +235,17 @@ class Connection(HttpToolsProtocol):
             return None
         if int(self.declared_bytes) > self.edge.plane.always_bytes:
             return None
+        if self.host is None or (self.host != self.known_host and not self._is_for_us(self.host)):
+            return None  # the app says what is wrong with it
         found = self.edge.find(self.url)
         return None if found is None else Direct(self, self.edge, *found, self.headers)
+
+    def _is_for_us(self, host: bytes) -> bool:
+        assert self.edge is not None
+        known = self.edge.guard.knows(host)
+        if known:
+            self.known_host = host
+        return known
 
     def _make_scope(self) -> None:
         """What uvicorn makes for each request when it begins, and only those need that are the ASGI app's."""

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from queuesvc.domain.errors import Refused
 from queuesvc.http.data.plane import Call, DataPlane
 from queuesvc.http.data.wire import Answer, Request
+from queuesvc.http.guard import Guard
 from queuesvc.http.problems import render, shutting_down, unforeseen
 from queuesvc.http.request import ClientGone, Pairs
 from queuesvc.http.request_ids import RequestIds
@@ -26,10 +27,11 @@ JOINED_BYTES: Final = 64 * 1024
 
 
 class Edge:
-    """What the connections of one server share: the data plane, and what all answers bear."""
+    """What the connections of one server share: the data plane, who may call it, and what all answers bear."""
 
-    def __init__(self, plane: DataPlane, request_ids: RequestIds) -> None:
+    def __init__(self, plane: DataPlane, guard: Guard, request_ids: RequestIds) -> None:
         self.plane = plane
+        self.guard = guard
         self.request_ids = request_ids
         self._defaults: Pairs = []
         self._default_lines = b""

@@ -184,7 +184,7 @@ def test_request_that_never_comes_does_not_hold_up_the_end(tmp_path: Path, path:
     server = Server(tmp_path / "data", env={"QUEUESVC_SHUTDOWN_SECONDS": "0.2"})
     try:
         with socket.create_connection(("127.0.0.1", server.start().port), timeout=30) as stuck:
-            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-Request-Id: me\r\nContent-Length: 10\r\n\r\n"
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: me\r\nContent-Length: 10\r\n\r\n"
             stuck.sendall(head.encode() + b"half")
             with httpx2.Client(base_url=server.url) as http:
                 assert http.get("/healthz").status_code == 200
@@ -209,7 +209,7 @@ def test_answer_that_is_never_read_does_not_hold_up_the_end(tmp_path: Path) -> N
                 http.post("/v1/queues/q/messages", content=b"x" * 1_000_000)
             stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             stuck.connect(("127.0.0.1", server.port))
-            stuck.sendall(b"POST /v1/queues/q/receive?max_messages=12 HTTP/1.1\r\nHost: x\r\n\r\n")
+            stuck.sendall(b"POST /v1/queues/q/receive?max_messages=12 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             while http.get("/v1/queues/q").json()["stats"]["leased"] < 12:
                 pass
             assert server.stop() == 0
@@ -223,7 +223,7 @@ def test_second_signal_does_not_wait(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", env={"QUEUESVC_SHUTDOWN_SECONDS": "3600"})
     try:
         with socket.create_connection(("127.0.0.1", server.start().port)) as stuck:
-            stuck.sendall(b"POST /v1/queues/q/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+            stuck.sendall(b"POST /v1/queues/q/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf")
             with httpx2.Client(base_url=server.url) as http:
                 assert http.get("/healthz").status_code == 200
             os.kill(server.pid, signal.SIGTERM)

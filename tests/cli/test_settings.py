@@ -57,6 +57,13 @@ def test_file_is_the_flags_then_the_environments_then_the_directorys(monkeypatch
     assert load_settings({}, flagged).port == 3
 
 
+def test_names_may_be_a_list_or_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("queuesvc.toml", 'allowed_hosts = ["a.example", "*.b"]')
+    assert load_settings({}).allowed_hosts == ("a.example", "*.b")
+    monkeypatch.setenv("QUEUESVC_ALLOWED_HOSTS", "c.example, *")
+    assert load_settings({}).allowed_hosts == ("c.example", "*")
+
+
 def test_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUEUESVC_PORT", "")
     assert load_settings({}).port == 8642
@@ -78,6 +85,9 @@ def test_variables_that_others_set_do_no_harm(monkeypatch: pytest.MonkeyPatch) -
         ("port = -1", {}, {}, ("port", "-1", "queuesvc.toml")),
         ("prot = 1", {}, {}, ("prot", "no such setting", "queuesvc.toml")),
         ('host = ""', {}, {}, ("host", "queuesvc.toml")),
+        ('allowed_hosts = ["a:80"]', {}, {}, ("allowed_hosts", "'a:80'", "queuesvc.toml", "without port")),
+        ("", {"QUEUESVC_ALLOWED_HOSTS": "a, b c"}, {}, ("allowed_hosts", "'b c'", "QUEUESVC_ALLOWED_HOSTS")),
+        ("allowed_hosts = 1", {}, {}, ("allowed_hosts", "queuesvc.toml")),
         ("port = ", {}, {}, ("config", "queuesvc.toml", "not valid TOML")),
         ("[limits]\nbody_bytes = 0", {}, {}, ("limits.body_bytes", "0", "queuesvc.toml", "greater than 0")),
         ("[limits]\nbody = 1", {}, {}, ("limits.body", "no such setting", "queuesvc.toml")),

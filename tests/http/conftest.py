@@ -16,6 +16,7 @@ BOTH_WAYS = {
     "test_connection",
     "test_disconnect",
     "test_full",
+    "test_guard",
     "test_idempotency",
     "test_pipeline",
     "test_publish",

@@ -12,17 +12,17 @@ from tests.http.wire import make_queue
 from tests.support.server import Server
 
 SEED = 20261124
-LAST = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+LAST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 REQUESTS = [
-    b"POST /v1/queues/q/messages?priority=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+    b"POST /v1/queues/q/messages?priority=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
     b"Content-Type: text/plain\r\n\r\nhello",
-    b"POST /v1/exchanges/x/messages/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 27\r\n\r\n"
+    b"POST /v1/exchanges/x/messages/batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 27\r\n\r\n"
     + b'{"messages":[{"body":"x"}]}',
-    b"POST /v1/queues/q/receive HTTP/1.1\r\nHost: x\r\nAccept: */*\r\nContent-Length: 18\r\n\r\n"
+    b"POST /v1/queues/q/receive HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\nContent-Length: 18\r\n\r\n"
     + b'{"max_messages": 1}',
-    b"POST /v1/queues/q/ack HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\nContent-Length: 18\r\n\r\n"
+    b"POST /v1/queues/q/ack HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\nContent-Length: 18\r\n\r\n"
     + b'{"receipts":["x"]}',
-    b"POST /v1/queues/q/extend HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    b"POST /v1/queues/q/extend HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
 ]
 NASTY = [
     b"\r",

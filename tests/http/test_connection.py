@@ -47,11 +47,11 @@ def read_answer(stream: Any) -> tuple[int, dict[str, str], bytes] | None:
     [
         b"hello\r\n\r\n",
         b"GET /healthz HTTP/9.9\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\nBad Name: 1\r\n\r\n",
-        b"POST /v1/queues/q/messages HTTP/1.1\r\nHost: x\r\nContent-Length: five\r\n\r\nhello",
-        b"POST /v1/queues/q/messages HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
-        b"POST /v1/q HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 70_000 + b"\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nBad Name: 1\r\n\r\n",
+        b"POST /v1/queues/q/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: five\r\n\r\nhello",
+        b"POST /v1/queues/q/messages HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+        b"POST /v1/q HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 70_000 + b"\r\n\r\n",
         b"GET /" + b"x" * 70_000,
         b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n",
     ],
@@ -67,7 +67,9 @@ def test_what_is_no_request_is_a_problem(shared_server: Server, request_: bytes)
 
 def test_pipelined_requests_are_answered_in_order(shared_server: Server) -> None:
     answers = talk(
-        shared_server, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n", until=2
+        shared_server,
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /v1/nothing HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        until=2,
     )
     assert [status for status, _, _ in answers] == [200, 404]
 
@@ -86,7 +88,7 @@ def bodies(shared: httpx2.Client, queue: str) -> list[str]:
     return [message["body"] for message in answer.json()["messages"]]
 
 
-UPGRADE = b"Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+UPGRADE = b"Host: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_connection_of_a_client_that_wants_http_2_goes_on(
 ) -> None:
     """Twelve hundred in one packet: asking for it again and again does no harm either."""
     publish = b"POST /v1/queues/%b/messages HTTP/1.1\r\n%bContent-Length: 2\r\n\r\n" % (queue.encode(), UPGRADE)
-    plain = b"POST /v1/queues/%b/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n" % queue.encode()
+    plain = b"POST /v1/queues/%b/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n" % queue.encode()
     empty = b"GET /healthz HTTP/1.1\r\n%b\r\n" % UPGRADE
     answers = talk(shared_server, publish + b"01" + plain + b"02" + empty + publish + b"03" + plain + b"04", until=5)
     assert [status for status, _, _ in answers] == [201, 201, 200, 201, 201]
@@ -146,9 +148,9 @@ def impatient(way: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
         b"",
         b"G",
         b"GET /healthz HTTP/1.1\r\nHost:",
-        b"POST /v1/queues/q/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf",
+        b"POST /v1/queues/q/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf",
         b"POST /v1/queues/q/messages HTTP/1.1\r\n" + UPGRADE + b"Content-Length: 1000\r\n\r\nhalf",
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost:",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\nHost:",
     ],
     ids=["silence", "a letter", "half a head", "half a body", "half a body after upgrade", "half a second request"],
 )
@@ -179,7 +181,7 @@ async def test_idle_connection_is_closed_in_its_time() -> None:
         begin = now = loop.time()
         while now - begin < 1.2:
             now = loop.time()
-            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b" 204 " in await reader.readuntil(b"\r\n\r\n")
         assert await reader.read() == b""
         assert 0.9 < loop.time() - now < 10

@@ -279,7 +279,8 @@ async def test_a_fault_is_logged_and_hidden(caplog: pytest.LogCaptureFixture) ->
         "path": "/v1/queues/a",
         "raw_path": b"/v1/queues/a",
         "query_string": b"",
-        "headers": [(b"x-request-id", b"mine")],
+        "http_version": "1.1",
+        "headers": [(b"host", b"localhost"), (b"x-request-id", b"mine")],
     }
     with caplog.at_level(logging.ERROR, "queuesvc.http"):
         await app(scope, receive, send)
@@ -304,7 +305,8 @@ async def test_a_client_that_left_is_not_answered() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "PUT", "path": "/v1/queues/a", "query_string": b"", "headers": []}
+    scope = {"type": "http", "method": "PUT", "path": "/v1/queues/a", "query_string": b""}
+    scope |= {"http_version": "1.1", "headers": [(b"host", b"localhost")]}
     await app(scope, receive, send)
     assert sent == []
 

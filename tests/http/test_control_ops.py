@@ -88,7 +88,8 @@ async def test_not_ready_while_shutting_down() -> None:
     try:
         for status in (200, 503):
             sent.clear()
-            scope = {"type": "http", "method": "GET", "path": "/readyz", "query_string": b"", "headers": []}
+            scope = {"type": "http", "method": "GET", "path": "/readyz", "query_string": b""}
+            scope |= {"http_version": "1.1", "headers": [(b"host", b"localhost")]}
             await app(scope, receive, send)
             assert sent[0]["status"] == status
             broker.shut_down()
@@ -281,7 +282,5 @@ def test_the_page_is_whole_in_itself(shared: httpx2.Client) -> None:
 
 
 @pytest.mark.parametrize("host", ['"><script>', "a b", "evil/x", ""])
-def test_the_page_shows_no_address_that_is_none(shared: httpx2.Client, host: str) -> None:
-    page = shared.get("/docs", headers={"Host": host}).text
-    assert "http://127.0.0.1:8642/v1/queues" in page
-    assert "<script>" not in page
+def test_no_page_for_an_address_that_is_none(shared: httpx2.Client, host: str) -> None:
+    refused(shared.get("/docs", headers={"Host": host}), 400, "malformed-request")

@@ -15,7 +15,7 @@ from tests.support.server import Server
 
 Name = Callable[..., str]
 
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture
@@ -44,7 +44,10 @@ def test_both_ways_are_answered_in_order(shared_server: Server, queue: str) -> N
 
 @pytest.mark.parametrize(
     "broken",
-    [b"hello\r\n\r\n", b"POST /v1/queues/q/messages HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"],
+    [
+        b"hello\r\n\r\n",
+        b"POST /v1/queues/q/messages HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
     ids=["in the head", "in the body"],
 )
 def test_what_is_no_request_waits_for_the_answers_before_it(shared_server: Server, queue: str, broken: bytes) -> None:
@@ -73,21 +76,23 @@ def test_a_body_that_comes_byte_by_byte(shared_server: Server, shared: httpx2.Cl
     [
         (b"POST /v1/queues/%b/messages HTTP/1.0\r\nContent-Length: 1\r\n\r\nx", 201, True),
         (
-            b"POST /v1/queues/%b/messages HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx",
+            b"POST /v1/queues/%b/messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            b"Content-Length: 1\r\n\r\nx",
             201,
             True,
         ),
         (
-            b"POST /v1/queues/%b/messages HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx",
+            b"POST /v1/queues/%b/messages HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n"
+            b"Content-Length: 1\r\n\r\nx",
             201,
             False,
         ),
-        (b"POST http://x/v1/queues/%b/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx", 201, False),
-        (b"POST /v1/queues/%b/message%%73 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx", 201, False),
-        (b"POST /v1/queues/%b/messages#x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx", 201, False),
-        (b"POST /v1/queues/%b/messages HTTP/1.1\r\nHost: x\r\n\r\n", 201, False),
-        (b"POST /v1/queues/%b/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n", 413, False),
-        (b"HEAD /v1/queues/%b/messages HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200, True),
+        (b"POST http://x/v1/queues/%b/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx", 201, False),
+        (b"POST /v1/queues/%b/message%%73 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx", 201, False),
+        (b"POST /v1/queues/%b/messages#x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx", 201, False),
+        (b"POST /v1/queues/%b/messages HTTP/1.1\r\nHost: localhost\r\n\r\n", 201, False),
+        (b"POST /v1/queues/%b/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048577\r\n\r\n", 413, False),
+        (b"HEAD /v1/queues/%b/messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 200, True),
     ],
     ids=["1.0", "close", "keep-alive", "absolute", "encoded", "fragment", "no body", "too large", "head"],
 )

@@ -96,7 +96,8 @@ def connect(url: str) -> socket.socket:
 
 def request_bytes(path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes:
     """A POST as it goes over the wire."""
-    lines = [f"POST {path} HTTP/1.1", "Host: test", *(f"{name}: {value}" for name, value in (headers or {}).items())]
+    given = [f"{name}: {value}" for name, value in (headers or {}).items()]
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", *given]
     if headers is None or "Content-Length" not in headers:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode() + body
