@@ -50,7 +50,7 @@ def serve(settings: Settings) -> int:
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     _allow_many_connections()
     limits = settings.limits.limits()
-    broker = Broker(SqliteStore(settings.data, limits, settings.reserve_bytes))
+    broker = Broker(SqliteStore(settings.data, limits, settings.reserve_bytes, settings.durability))
     signals = Signals()
     gc.disable()  # building the machine makes millions of objects, and no garbage
     await broker.open()

@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from queuesvc.domain.limits import Limits
+from queuesvc.store.interface import Durability
 
 PREFIX = "QUEUESVC_"
 CONFIG_VARIABLE = "QUEUESVC_CONFIG"
@@ -91,6 +92,10 @@ class Settings(BaseSettings):
         default=None,
         ge=0,
         description="Publishes are refused while less is free on the disk; else 64 MiB, or a quarter of a small disk.",
+    )
+    durability: Durability = Field(
+        default="full",
+        description="full: answers wait for the disk; relaxed: a power loss or a crash of the system takes the newest.",
     )
     log_level: LogLevel = Field(default="info", description="debug, info, warning or error.")
     shutdown_seconds: float = Field(

@@ -51,6 +51,14 @@ def make_cli(serve: Callable[[Settings], int]) -> typer.Typer:
                 metavar="DIR", help="Directory to store in, made where it is missing. Default: ./queuesvc-data."
             ),
         ] = None,
+        durability: Annotated[
+            str | None,
+            typer.Option(
+                metavar="LEVEL",
+                help="full: answers wait for the disk; relaxed: they don't, and a power loss takes the newest along. "
+                "Default: full.",
+            ),
+        ] = None,
         log_level: Annotated[
             str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error. Default: info.")
         ] = None,
@@ -59,7 +67,7 @@ def make_cli(serve: Callable[[Settings], int]) -> typer.Typer:
         ] = None,
     ) -> None:
         """Run the broker until SIGTERM or Ctrl+C."""
-        flags = {"host": host, "port": port, "data": data, "log_level": log_level}
+        flags = {"host": host, "port": port, "data": data, "durability": durability, "log_level": log_level}
         try:
             settings = load_settings(flags, config)
         except BadSettings as error:

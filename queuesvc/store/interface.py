@@ -6,7 +6,7 @@ suite (`tests/store`) and the same random histories (`tests/model`).
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from queuesvc.domain.commands import Command, Query, Receive
 from queuesvc.domain.errors import Refused
@@ -14,7 +14,11 @@ from queuesvc.domain.model import Content
 from queuesvc.domain.replies import Received, Reply
 from queuesvc.domain.waiting import Waiting
 
-__all__ = ["Applied", "Opened", "Store", "StoreBroken", "StoreRefused", "StoreUnavailable", "Waiting"]
+__all__ = ["Applied", "Durability", "Opened", "Store", "StoreBroken", "StoreRefused", "StoreUnavailable", "Waiting"]
+
+
+Durability = Literal["full", "relaxed"]
+"""What a commit that was answered survives: everything, or everything but a power loss or a crash of the system."""
 
 
 class StoreUnavailable(Exception):

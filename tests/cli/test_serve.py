@@ -17,6 +17,7 @@ import pytest
 from queuesvc import __version__
 from tests.conftest import check_log
 from tests.support.server import Server
+from tests.support.stores import look
 
 Answer = httpx2.Response
 
@@ -78,6 +79,21 @@ def test_settings_reach_the_broker(tmp_path: Path) -> None:
             assert http.put("/v1/queues/q", json={}).status_code == 201
             assert http.post("/v1/queues/q/messages", content=b"x" * 10).status_code == 201
             assert http.post("/v1/queues/q/messages", content=b"x" * 11).status_code == 413
+    finally:
+        server.close()
+
+
+def test_relaxed_durability_survives_a_kill(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", ["--durability", "relaxed"])
+    try:
+        with httpx2.Client(base_url=server.start().url) as http:
+            assert http.put("/v1/queues/q", json={}).status_code == 201
+            assert http.post("/v1/queues/q/messages", content=b"x").status_code == 201
+            server.kill()
+            server.start()
+            assert http.get("/v1/queues/q").json()["stats"]["ready"] == 1
+        # Numbers are set aside where commits may be lost: so this is what it runs with.
+        assert look(server.data / "queuesvc.db", "SELECT next_message > 1000000 FROM meta") == [(1,)]
     finally:
         server.close()
 

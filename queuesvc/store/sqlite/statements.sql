@@ -8,6 +8,9 @@ VALUES (1, ?, 1, ?, 1, 1, 1, 1, 0);
 -- name: put_meta
 UPDATE meta SET next_message = ?, next_lease = ?, next_queue = ?, next_binding = ?, latest_at = ? WHERE id = 1;
 
+-- name: set_numbers_aside
+UPDATE meta SET next_message = ?, next_lease = ?, next_queue = ?, next_binding = ? WHERE id = 1;
+
 -- name: get_exchanges
 SELECT name, settings FROM exchange;
 

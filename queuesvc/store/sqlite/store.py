@@ -21,10 +21,11 @@ from queuesvc.domain.machine.state import Numbers
 from queuesvc.domain.model import Content
 from queuesvc.domain.receipts import Receipts
 from queuesvc.domain.replies import Received, Reply
-from queuesvc.store.interface import Applied, Opened, StoreBroken, StoreRefused, StoreUnavailable, Waiting
+from queuesvc.store.interface import Applied, Durability, Opened, StoreBroken, StoreRefused, StoreUnavailable, Waiting
 from queuesvc.store.sqlite import rows, upkeep
 from queuesvc.store.sqlite.lock import FileLock
 from queuesvc.store.sqlite.migrations import check, migrate
+from queuesvc.store.sqlite.numbers import SYNCHRONOUS, Ahead
 from queuesvc.store.sqlite.statements import SQL
 from queuesvc.store.sqlite.write import Batch, read_contents, write
 
@@ -42,7 +43,7 @@ RESERVE_PART = 4
 COPIES_MOST = 10_000
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, durability: Durability) -> sqlite3.Connection:
     """Open the one connection that writes. Runs on the writer's thread, as all that uses it does."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
     try:
@@ -53,6 +54,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         migrate(connection)
+        connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[durability]}")
     except BaseException:
         connection.close()
         raise
@@ -63,14 +65,23 @@ class SqliteStore:
     """A `Store` in a folder: `queuesvc.db`, SQLite's log beside it, and the lock.
 
     While less than `reserve_bytes` (None: 64 MiB, or a quarter of a small disk) is free, what needs
-    room is refused as `StoreUnavailable`.
+    room is refused as `StoreUnavailable`. With `durability="relaxed"` a commit is not waited for to reach the disk:
+    the newest ones are lost when the system goes down, each wholly or not at all, but not when only the process does.
     """
 
-    def __init__(self, folder: Path | str, limits: Limits | None = None, reserve_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        limits: Limits | None = None,
+        reserve_bytes: int | None = None,
+        durability: Durability = "full",
+    ) -> None:
         self._folder = Path(folder)
         self._reserve_bytes = reserve_bytes
         self._path = self._folder / FILE
         self._limits = limits
+        self._durability = durability
+        self._ahead = Ahead() if durability == "relaxed" else None
         self._lock = FileLock(self._folder / LOCK)
         self._writer: aiosqlite.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -97,7 +108,7 @@ class SqliteStore:
             raise
 
     async def _open(self) -> Opened:
-        writer = aiosqlite.Connection(lambda: _connect(self._path), iter_chunk_size=64)
+        writer = aiosqlite.Connection(lambda: _connect(self._path, self._durability), iter_chunk_size=64)
         try:
             self._writer = await writer
         except BaseException:
@@ -115,6 +126,8 @@ class SqliteStore:
         """Build the machine from the file; returns the store's tag."""
         machine, self._latest_at, tag = await self._on_writer(self._build)
         self._machine = machine
+        if self._ahead is not None:
+            self._ahead.begin(machine.state.numbers)
         return tag
 
     async def _load_again(self) -> None:
@@ -222,7 +235,12 @@ class SqliteStore:
             else:
                 contents[number] = message.content
         totals = [(*state.queues_by_id[id_].totals.values(), id_) for id_ in effects.touched]
-        batch = Batch(effects, totals, state.numbers, state.now, wanted)
+        numbers = state.numbers
+        if self._ahead is not None:
+            if not self._ahead.covers(numbers):
+                await self._on_writer(self._ahead.set_aside, numbers)
+            numbers = self._ahead.numbers
+        batch = Batch(effects, totals, numbers, state.numbers.message - 1, state.now, wanted)
         contents |= await self._on_writer(write, batch)
         self._latest_at = state.now
         return contents

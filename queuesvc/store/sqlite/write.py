@@ -3,8 +3,8 @@
 import contextlib
 import sqlite3
 from array import array
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
 
 import orjson
 
@@ -24,26 +24,37 @@ from queuesvc.store.interface import StoreBroken, StoreUnavailable
 from queuesvc.store.sqlite import rows
 from queuesvc.store.sqlite.statements import SQL
 
+T = TypeVar("T")
+
 
 class Batch(NamedTuple):
-    """What is to be written, and the messages whose contents are to be read along."""
+    """What is to be written, and the messages whose contents are to be read along.
+
+    `numbers` are those to go on from after the next start, `last_message` is the newest message's.
+    """
 
     effects: Effects
     totals: list[rows.Row]
     numbers: Numbers
+    last_message: int
     now: int
     wanted: list[int]
 
 
 def write(connection: sqlite3.Connection, batch: Batch) -> dict[int, Content]:
-    """Write a batch durably; returns the contents wanted, by number.
+    """Write a batch; returns the contents wanted, by number. Raises as `transact`."""
+    return transact(connection, lambda: _write_all(connection, batch))
+
+
+def transact(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
+    """Do work in a transaction of its own.
 
     Raises `StoreUnavailable` where nothing of it was stored and `StoreBroken` where
     that is unknown, because the commit itself failed.
     """
     try:
         connection.execute("BEGIN IMMEDIATE")
-        contents = _write_all(connection, batch)
+        done = work()
     except BaseException as error:
         _roll_back(connection)
         if isinstance(error, sqlite3.Error):
@@ -60,7 +71,7 @@ def write(connection: sqlite3.Connection, batch: Batch) -> dict[int, Content]:
         _roll_back(connection)
         _make_room(connection, error)
         raise StoreUnavailable(str(error)) from error
-    return contents
+    return done
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
@@ -79,7 +90,7 @@ def _write_all(connection: sqlite3.Connection, batch: Batch) -> dict[int, Conten
     effects = batch.effects
     numbers = batch.numbers
     for change in effects.topology:
-        _write_topology(connection, change, numbers.message - 1)
+        _write_topology(connection, change, batch.last_message)
     if effects.inserts:
         connection.executemany(SQL["add_body"], rows.body_rows(effects.inserts))
         connection.executemany(SQL["add_message"], rows.message_rows(effects.inserts))
