@@ -8,7 +8,6 @@ import resource
 import signal
 import socket
 import sys
-from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -20,7 +19,8 @@ from queuesvc.cli.logs import set_up_logs
 from queuesvc.http.app import create_app
 from queuesvc.http.direct import Edge
 from queuesvc.http.guard import Guard
-from queuesvc.http.server import CannotListen, Server, address_of, bind
+from queuesvc.http.server import CannotListen, Server, address_of, bind, is_loopback
+from queuesvc.http.tls import BadCertificate, server_context
 from queuesvc.settings import Settings
 from queuesvc.store.interface import StoreRefused
 from queuesvc.store.sqlite.store import SqliteStore
@@ -33,6 +33,7 @@ log = logging.getLogger("queuesvc")
 
 def main() -> None:
     """The console script `queuesvc`."""
+    os.umask(0o077)  # what we write holds other people's messages: only whoever runs us may read it
     make_cli(serve=serve)(prog_name="queuesvc")
 
 
@@ -42,13 +43,15 @@ def serve(settings: Settings) -> int:
     try:
         with bind(settings.host, settings.port) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as run:
             return run.run(_serve(settings, listener))
-    except (CannotListen, StoreRefused) as refusal:
+    except (BadCertificate, CannotListen, StoreRefused) as refusal:
         print(f"queuesvc: {refusal}", file=sys.stderr)
         return FAILED
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     _allow_many_connections()
+    tls = server_context(settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
+    _refuse_strangers(settings, listener)
     limits = settings.limits.limits()
     broker = Broker(SqliteStore(settings.data, limits, settings.reserve_bytes, settings.durability))
     signals = Signals()
@@ -59,10 +62,11 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     try:
         server = Server(
             app,
-            lambda: _announce(settings.data, listener),
+            lambda: _announce(settings, listener),
             shutdown_seconds=settings.shutdown_seconds,
             patience_seconds=settings.slow_client_seconds,
             edge=Edge(app.data, app.guard, app.request_ids) if settings.short_way else None,
+            tls=tls,
         )
         watch = asyncio.create_task(_stop_when_broken(broker, server))
         if signals.watched_by(broker, server):
@@ -96,9 +100,23 @@ async def _stop_when_broken(broker: Broker, server: Server) -> None:
     server.stop()
 
 
-def _announce(data: Path, listener: socket.socket) -> None:
+def _refuse_strangers(settings: Settings, listener: socket.socket) -> None:
+    """Raise `CannotListen` where others could reach a broker that asks nobody who they are."""
+    if settings.insecure or is_loopback(listener):
+        return
+    raise CannotListen(
+        f"will not listen on {settings.host}:{settings.port} without tokens, where others could do anything: "
+        "make one first (queuesvc token create --help), or pass --insecure if the network keeps others out"
+    )
+
+
+def _announce(settings: Settings, listener: socket.socket) -> None:
+    data = settings.data
     where = data if data.is_absolute() else f"./{data}"
-    print(f"queuesvc {__version__} listening on {address_of(listener)}, storing in {where}", flush=True)
+    address = address_of(listener, "http" if settings.tls_cert is None else "https")
+    if data.stat().st_mode & 0o007:
+        log.warning("other users of this machine may look into %s: chmod 700 keeps them out", where)
+    print(f"queuesvc {__version__} listening on {address}, storing in {where}", flush=True)
 
 
 def _allow_many_connections() -> None:

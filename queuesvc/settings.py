@@ -23,6 +23,8 @@ from queuesvc.store.interface import Durability
 PREFIX = "QUEUESVC_"
 CONFIG_VARIABLE = "QUEUESVC_CONFIG"
 CONFIG_FILE = Path("queuesvc.toml")
+PORT_VARIABLE = "QUEUESVC_PORT"
+_ADDRESS = re.compile("(tcp|udp|sctp)://")
 # What container platforms set for a service of our name: where it is, not what we are to do.
 _SET_BY_OTHERS = re.compile(PREFIX + r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _HOST_NAME = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
@@ -83,6 +85,11 @@ class Settings(BaseSettings):
     )
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
+    insecure: bool = Field(
+        default=False, description="Listen elsewhere than on loopback without tokens, open to whoever gets there."
+    )
+    tls_cert: Path | None = Field(default=None, description="Certificate (and its chain) in PEM form: speak HTTPS.")
+    tls_key: Path | None = Field(default=None, description="The certificate's private key in PEM form.")
     allowed_hosts: HostNames = Field(
         default=(), description="Names under which clients call this broker, beside localhost, addresses and host."
     )
@@ -137,11 +144,15 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Setti
             return init_settings, env_settings, InitSettingsSource(settings_cls, values)
 
     try:
-        return Sources(**given)
+        settings = Sources(**given)
     except ValidationError as error:
         raise BadSettings(_explain(error, given, path)) from None
     except SettingsError as error:
         raise BadSettings(f"{PREFIX}LIMITS: {error}") from None
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        missing, other = ("tls_key", "tls_cert") if settings.tls_key is None else ("tls_cert", "tls_key")
+        raise BadSettings(f"{missing}: is not set, but {other} is: TLS needs both")
+    return settings
 
 
 def _refuse_unknown_variables() -> None:
@@ -185,4 +196,11 @@ def _explain(error: ValidationError, flags: Mapping[str, Any], path: Path | None
         source = str(path or "the environment")
     if first["type"] == "extra_forbidden":
         return f"{name}: there is no such setting (in {source})"
-    return f"{name}: {first['input']!r} from {source} will not do: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    text = f"{name}: {first['input']!r} from {source} will not do: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    if source == PORT_VARIABLE and _ADDRESS.match(str(first["input"])):
+        # Kubernetes (and Docker's links) tell every container so where a service called `queuesvc` is.
+        text += (
+            f" (a container platform sets {PORT_VARIABLE} for a service of this name: "
+            "give --port, which goes before it, or set enableServiceLinks to false)"
+        )
+    return text

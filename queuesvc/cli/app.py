@@ -59,6 +59,15 @@ def make_cli(serve: Callable[[Settings], int]) -> typer.Typer:
                 "Default: full.",
             ),
         ] = None,
+        insecure: Annotated[
+            bool | None, typer.Option("--insecure", help="Listen elsewhere than on loopback without tokens: open to all.")
+        ] = None,
+        tls_cert: Annotated[
+            str | None, typer.Option(metavar="FILE", help="Certificate in PEM form, with its chain: speak HTTPS.")
+        ] = None,
+        tls_key: Annotated[
+            str | None, typer.Option(metavar="FILE", help="The certificate's private key in PEM form.")
+        ] = None,
         log_level: Annotated[
             str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error. Default: info.")
         ] = None,
@@ -67,7 +76,8 @@ def make_cli(serve: Callable[[Settings], int]) -> typer.Typer:
         ] = None,
     ) -> None:
         """Run the broker until SIGTERM or Ctrl+C."""
-        flags = {"host": host, "port": port, "data": data, "durability": durability, "log_level": log_level}
+        flags: dict[str, object] = {"host": host, "port": port, "data": data, "durability": durability}
+        flags |= {"insecure": insecure, "tls_cert": tls_cert, "tls_key": tls_key, "log_level": log_level}
         try:
             settings = load_settings(flags, config)
         except BadSettings as error:

@@ -1,8 +1,11 @@
 """The running server: uvicorn on a socket of ours, started and stopped by the composition root."""
 
+import asyncio
 import contextlib
 import functools
+import ipaddress
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
@@ -44,10 +47,16 @@ def bind(host: str, port: int) -> socket.socket:
     raise CannotListen(f"cannot listen on {host}:{port}: {why}")
 
 
-def address_of(listener: socket.socket) -> str:
+def address_of(listener: socket.socket, scheme: str = "http") -> str:
     """Where a socket listens, as a URL."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"{scheme}://{host}:{port}"
+
+
+def is_loopback(listener: socket.socket) -> bool:
+    """Whether nobody but this machine reaches it."""
+    address = ipaddress.ip_address(listener.getsockname()[0].partition("%")[0])
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 class Server(uvicorn.Server):
@@ -55,7 +64,7 @@ class Server(uvicorn.Server):
 
     `on_started` is called once it takes requests. A request under way is
     waited for at `stop`, for `shutdown_seconds` at most. Plain requests of the data plane's are answered by
-    the `edge`; without one all are the app's.
+    the `edge`; without one all are the app's. With `tls` it speaks HTTPS, and a handshake may take `patience_seconds`.
     """
 
     def __init__(
@@ -66,6 +75,7 @@ class Server(uvicorn.Server):
         shutdown_seconds: float,
         patience_seconds: float,
         edge: Edge | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         protocol: Any = functools.partial(Connection, patience_seconds=patience_seconds, edge=edge)
         super().__init__(
@@ -84,11 +94,31 @@ class Server(uvicorn.Server):
             )
         )
         self.on_started = on_started
+        self._tls = tls
+        self._patience_seconds = patience_seconds
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, and say so."""
-        await super().startup(sockets)
+        """Begin to listen, and say so. (uvicorn's own sets no deadline for a handshake but a minute.)"""
+        await self.lifespan.startup()
+        loop = asyncio.get_running_loop()
+        seconds = self._patience_seconds if self._tls is not None else None
+        self.servers = [
+            await loop.create_server(
+                self._make_connection,
+                sock=listener,
+                backlog=BACKLOG,
+                ssl=self._tls,
+                ssl_handshake_timeout=seconds,
+                ssl_shutdown_timeout=seconds,
+            )
+            for listener in sockets or ()
+        ]
+        self.started = True
         self.on_started()
+
+    def _make_connection(self) -> Connection:
+        make = cast(Callable[..., Connection], self.config.http_protocol_class)
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Wait for the requests under way, then tell those that are left that it is over."""

@@ -25,6 +25,7 @@ BOTH_WAYS = {
     "test_request_reply",
     "test_settle",
     "test_time_and_order",
+    "test_tls",
     "test_transaction_retries",
     "test_transactions",
 }

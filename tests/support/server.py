@@ -13,7 +13,7 @@ from typing import IO
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
-_LISTENING = re.compile(r"listening on http://([0-9.]+|\[[0-9a-f:]+\]):(\d+),")
+_LISTENING = re.compile(r"listening on (https?)://([0-9.]+|\[[0-9a-f:]+\]):(\d+),")
 
 
 class ServerFailed(Exception):
@@ -44,6 +44,7 @@ class Server:
         self.env = dict(env or {})
         self.host = "127.0.0.1"
         self.port = 0
+        self.scheme = "http"
         self.log_file = log_file or data.with_name(data.name + ".log")
         self.start_line = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -51,7 +52,7 @@ class Server:
     @property
     def url(self) -> str:
         """Where it listens, without a slash at the end."""
-        return f"http://{self.host}:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -83,7 +84,7 @@ class Server:
         if match is None:
             code = self._end()
             raise ServerFailed(f"no start-up line but {self.start_line!r}, exit code {code}\n{self.log}")
-        self.port = int(match[2])
+        self.scheme, self.port = match[1], int(match[3])
         return self
 
     def kill(self) -> None:
