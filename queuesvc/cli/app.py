@@ -60,7 +60,7 @@ def make_cli(serve: Callable[[Settings], int]) -> typer.Typer:
             ),
         ] = None,
         insecure: Annotated[
-            bool | None, typer.Option("--insecure", help="Listen elsewhere than on loopback without tokens: open to all.")
+            bool | None, typer.Option("--insecure", help="Listen beyond loopback without tokens: open to all.")
         ] = None,
         tls_cert: Annotated[
             str | None, typer.Option(metavar="FILE", help="Certificate in PEM form, with its chain: speak HTTPS.")
