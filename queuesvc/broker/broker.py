@@ -10,13 +10,15 @@ from dataclasses import replace
 from queuesvc.broker.clock import Clock
 from queuesvc.broker.committer import Answer, Committer, unavailable
 from queuesvc.broker.meter import Meter
+from queuesvc.broker.tokens import Tokens, new_token
 from queuesvc.broker.waiters import Waiter, Waiters
 from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.ids import Ids
-from queuesvc.domain.limits import REPLY_PREFIX
+from queuesvc.domain.limits import LIST_ITEMS, REPLY_PREFIX
 from queuesvc.domain.model import Content
-from queuesvc.domain.replies import Published, Received, Redriven
+from queuesvc.domain.replies import Page, Published, Received, Redriven
+from queuesvc.domain.tokens import Permissions, Token, digest_of
 from queuesvc.store.interface import Store
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class Broker:
         self.accepting = False
         self._committer = Committer(store, self._waiters, self.meter, lambda: self._clock.now())
         self.broken = self._committer.broken
+        self.tokens = Tokens(lambda: self._clock.now(), self._note_token_uses)
 
     async def open(self) -> None:
         """Open the store, do what fell due meanwhile, and begin. Raises `StoreRefused`."""
@@ -46,6 +49,7 @@ class Broker:
         self._clock = self._make_clock(opened.latest_at)
         self.ids = Ids(opened.tag)
         self._committer.start()
+        await self._load_tokens()
         self.accepting = True
         try:
             await self.submit(c.Tick())
@@ -140,6 +144,45 @@ class Broker:
                 return Redriven(moved, failed, step.source)
             command = replace(command, source=step.source, after=step.after, before=step.before)
 
+    # --- tokens -----------------------------------------------------------------------
+
+    async def create_token(self, name: str, permissions: Permissions, expires_ms: int | None) -> tuple[Token, str]:
+        """Make a token; returns it and, for this one time, what its holder writes. Raises `conflict`."""
+        id_, text = new_token()
+        made = self._committer.put(c.CreateToken(name, id_, digest_of(text), permissions, expires_ms))
+        made.add_done_callback(self._token_made)
+        # Whoever asks may leave meanwhile: what is on the disk must be known here all the same.
+        token = await asyncio.shield(made)
+        assert isinstance(token, Token)
+        return token, text
+
+    async def revoke_token(self, name: str) -> None:
+        """Remove a token: its holder may do nothing from now on, and what waits under it ends. Raises `not-found`."""
+        revoked = self._committer.put(c.RevokeToken(name))
+        revoked.add_done_callback(lambda done: self.tokens.revoked(name) if _went_well(done) else None)
+        await asyncio.shield(revoked)
+
+    def _token_made(self, done: Answer) -> None:
+        if _went_well(done):
+            token = done.result()
+            assert isinstance(token, Token)
+            self.tokens.made(token)
+
+    async def _load_tokens(self) -> None:
+        after: str | None = ""
+        while after is not None:
+            page = await self.ask(c.ListTokens(after, LIST_ITEMS))
+            assert isinstance(page, Page)
+            self.tokens.load(page.items)
+            after = page.next
+
+    def _note_token_uses(self) -> None:
+        uses = self.tokens.take_uses()
+        if uses:
+            with contextlib.suppress(Refused):
+                # Nobody awaits it, and a use that could not be kept is told by the next.
+                self._committer.put(c.NoteTokenUse(uses)).add_done_callback(_went_well)
+
     async def undeliver(self, queue: str, lease: int) -> None:
         """The answer with this lease could not be written: its messages are ready again, uncounted."""
         await self._committer.undeliver(queue, lease)
@@ -154,5 +197,10 @@ class Broker:
     async def close(self) -> None:
         """Finish what was submitted, and close the store."""
         self.shut_down()
+        self._note_token_uses()
         await self._committer.stop()
         await self._store.close()
+
+
+def _went_well(done: Answer) -> bool:
+    return not done.cancelled() and done.exception() is None

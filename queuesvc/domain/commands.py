@@ -5,10 +5,11 @@ Times in them are durations in milliseconds (`_ms`); the moment comes with the b
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from queuesvc.domain.model import Envelope, Exchange, Headers, Match, QueueSettings, State
+from queuesvc.domain.tokens import Permissions
 
 # --- topology -----------------------------------------------------------------
 
@@ -99,6 +100,8 @@ class Receive:
     """Lease up to `max_messages` of a queue. Reply: `Received`, empty where nothing is ready.
 
     Compared by identity: it is also the key under which a broker waits for its answer.
+    With the id of a `token` it is refused (`unauthenticated`) unless that is there and valid at the moment of handing
+    out: nothing reaches one who waits under a token that was revoked meanwhile, not in the same batch either.
     """
 
     queue: str
@@ -106,6 +109,7 @@ class Receive:
     lease_ms: int | None = None
     consumer: str = ""
     auto_ack: bool = False
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,8 @@ class Redrive:
     that were dead-lettered into it, to the queue they died in, or `to_queue`. None: dead if there are any.
     At most `max_messages` are moved, and a bounded number is looked at, behind the number `after`:
     the reply says whether to go on. With `ids`, those alone. Those from the number `before` on came
-    later than the redrive and are left; 0 is as of now.
+    later than the redrive and are left; 0 is as of now. Where a message would go to another queue, whose
+    name none of the globs `targets` matches (None: any), it is as if that queue were gone.
     """
 
     queue: str
@@ -201,6 +206,7 @@ class Redrive:
     after: int = 0
     before: int = 0
     dry_run: bool = False
+    targets: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +230,37 @@ class PutDefinitions:
     bindings: tuple[Bind, ...] = ()
 
 
+# --- tokens -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CreateToken:
+    """Make a token that ends after `expires_ms` (None: never). Reply: `Token`; `conflict` where the name is taken.
+
+    Its id and the digest of its secret come in: the rules draw no random numbers.
+    """
+
+    name: str
+    id: str
+    digest: bytes = field(repr=False)
+    permissions: Permissions
+    expires_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeToken:
+    """Remove a token. Reply: `Done`; `not-found`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteTokenUse:
+    """Keep when tokens were used last, by their ids; of those that are gone nothing. Reply: `Done`."""
+
+    uses: tuple[tuple[str, int], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Tick:
     """Do what is due, and keep the moment: a write, always. Reply: `Done`. (Every batch does what is due first.)"""
@@ -241,10 +278,11 @@ class GetExchange:
 
 @dataclass(frozen=True, slots=True)
 class ListExchanges:
-    """Reply: `Page[Exchange]`, by name."""
+    """Reply: `Page[Exchange]`, by name; only what one of the globs `visible` matches (None: all)."""
 
     after: str = ""
     limit: int = 100
+    visible: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,20 +294,32 @@ class GetQueue:
 
 @dataclass(frozen=True, slots=True)
 class ListQueues:
-    """Reply: `Page[QueueView]`, by name."""
+    """Reply: `Page[QueueView]`, by name; only what one of the globs `visible` matches (None: all)."""
 
     after: str = ""
     limit: int = 100
+    visible: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ListBindings:
-    """The bindings from an exchange, or those to a queue. Reply: `Page[Binding]`, by id."""
+    """The bindings from an exchange, or those to a queue. Reply: `Page[Binding]`, by id.
+
+    Only those of which both ends are matched by one of the globs `visible` (None: all).
+    """
 
     exchange: str | None = None
     queue: str | None = None
     after: int = 0
     limit: int = 100
+    visible: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetBinding:
+    """Reply: `Binding`; `binding-not-found`."""
+
+    id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +360,21 @@ class GetMessage:
     id: str
 
 
+@dataclass(frozen=True, slots=True)
+class GetToken:
+    """Reply: `Token`; `not-found`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListTokens:
+    """Reply: `Page[Token]`, by name."""
+
+    after: str = ""
+    limit: int = 100
+
+
 Command = (
     PutExchange
     | DeleteExchange
@@ -330,6 +395,9 @@ Command = (
     | Redrive
     | Release
     | PutDefinitions
+    | CreateToken
+    | RevokeToken
+    | NoteTokenUse
     | Tick
 )
 # What needs room in a store, and asks for it.
@@ -341,8 +409,11 @@ Query = (
     | GetQueue
     | ListQueues
     | ListBindings
+    | GetBinding
     | Route
     | GetDefinitions
     | BrowseMessages
     | GetMessage
+    | GetToken
+    | ListTokens
 )

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from queuesvc.domain.messages import Lease
 from queuesvc.domain.model import Binding, Content, Exchange, QueueSettings
 from queuesvc.domain.replies import Delivery, Received
+from queuesvc.domain.tokens import Token
 
 
 class ExchangePut(NamedTuple):
@@ -56,7 +57,22 @@ class BindingDropped(NamedTuple):
     id: int
 
 
-Topology = ExchangePut | ExchangeDropped | QueuePut | QueueDropped | BindingPut | BindingDropped
+class TokenPut(NamedTuple):
+    """A token was made, or used."""
+
+    token: Token
+
+
+class TokenDropped(NamedTuple):
+    """A token was revoked."""
+
+    id: str
+
+
+Topology = (
+    ExchangePut | ExchangeDropped | QueuePut | QueueDropped | BindingPut | BindingDropped | TokenPut | TokenDropped
+)
+"""What is there to be used, and who may use it."""
 
 
 class NewMessage(NamedTuple):

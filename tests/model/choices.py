@@ -33,6 +33,9 @@ BACKOFFS = [
     RetryBackoff(0.5, 1.5, 60, 1),
     RetryBackoff(0, 1, 0, 0.5),
 ]
+TOKENS = ["t", "u", "v"]
+TOKEN_IDS = ["", "", "", "", "1", "1", "2", "3"]
+GLOBS = [None, None, None, ("*",), (), ("a",), ("b", "c*"), ("*-1", "a"), ("*a*", "f*-*")]
 SETTINGS: dict[str, list[Any]] = {
     "lease_seconds": [0.1, 1, 5, 30],
     "delivery_limit": [None, 1, 2, 3, 20],

@@ -11,9 +11,11 @@ from typing import Any, Literal
 
 from queuesvc.domain import commands as c
 from queuesvc.domain.model import Exchange, ExchangeType, HeaderValue, QueueSettings, State
+from queuesvc.domain.tokens import Permissions
 from tests.model.choices import (
     ADVANCES_MS,
     EXCHANGES,
+    GLOBS,
     GROUPS,
     IDEMPOTENCY_KEYS,
     KEYS,
@@ -21,6 +23,8 @@ from tests.model.choices import (
     PATTERNS,
     QUEUES,
     SETTINGS,
+    TOKEN_IDS,
+    TOKENS,
     TWISTS,
     VALUES,
     Choices,
@@ -91,7 +95,8 @@ class Histories:
         lease_ms = self.pick([None, None, *LEASES_MS])
         if len(held) > 40:  # keep histories about rules, not about size
             return c.Receive(queue, 1000, lease_ms, auto_ack=not self.one_in(4))
-        return c.Receive(queue, self.pick([1, 1, 2, 3, 10, 10]), lease_ms, self.pick(["", "me"]), self.one_in(6))
+        most, consumer, auto_ack = self.pick([1, 1, 2, 3, 10, 10]), self.pick(["", "me"]), self.one_in(6)
+        return c.Receive(queue, most, lease_ms, consumer, auto_ack, self.pick(TOKEN_IDS))
 
     def command(self) -> Any:
         """Any command but a receive, the busy ones more often."""
@@ -114,6 +119,7 @@ class Histories:
             (10, self.bind),
             (2, lambda: c.Unbind(self.number(0, 20))),
             (2, self.definitions),
+            (3, self.token),
             (1, c.Tick),
         ]
         at = self.number(1, sum(weight for weight, _ in kinds))
@@ -187,6 +193,13 @@ class Histories:
         queues = tuple((name, self.settings()) for name in sorted(names))
         return c.PutDefinitions(exchanges, queues, tuple(self.bind() for _ in range(self.number(0, 2))))
 
+    def token(self) -> Any:
+        made = c.CreateToken(
+            self.pick(TOKENS), str(self.number(1, 3)), b"digest", Permissions(), self.pick([None, 1000])
+        )
+        uses = (str(self.number(0, 3)), self.lockstep.now + self.number(-10, 10))
+        return self.pick([made, made, c.RevokeToken(self.pick(TOKENS)), c.NoteTokenUse((uses, uses))])
+
     # --- settling and repairing ---
 
     def settled_queue(self) -> str:
@@ -228,7 +241,8 @@ class Histories:
             ids = self.ids(self.pick(["dead", "arrived"]))
             return c.Redrive(queue, 1000, source, ids, to_queue, dry_run=self.one_in(5))
         after = self.pick([0, 0, GO_ON])
-        return c.Redrive(queue, self.pick([1, 2, 1000]), source, None, to_queue, after, dry_run=self.one_in(5))
+        most, dry_run, targets = self.pick([1, 2, 1000]), self.one_in(5), self.pick(GLOBS)
+        return c.Redrive(queue, most, source, None, to_queue, after, dry_run=dry_run, targets=targets)
 
     # --- questions ---
 
@@ -238,12 +252,15 @@ class Histories:
             [
                 c.GetExchange(self.exchange()),
                 c.GetQueue(self.queue()),
-                c.ListExchanges(self.pick(["", "f", *EXCHANGES]), limit),
-                c.ListQueues(self.pick(["", *QUEUES]), limit),
-                c.ListBindings(exchange=self.exchange(), after=self.after(), limit=limit),
-                c.ListBindings(queue=self.queue(), after=self.after(), limit=limit),
+                c.ListExchanges(self.pick(["", "f", *EXCHANGES]), limit, self.pick(GLOBS)),
+                c.ListQueues(self.pick(["", *QUEUES]), limit, self.pick(GLOBS)),
+                c.ListBindings(exchange=self.exchange(), after=self.after(), limit=limit, visible=self.pick(GLOBS)),
+                c.ListBindings(queue=self.queue(), after=self.after(), limit=limit, visible=self.pick(GLOBS)),
                 c.Route(self.exchange(), self.pick(KEYS), self.headers()),
                 c.Route(self.exchange(), self.pick(KEYS)),
+                c.GetBinding(self.number(0, 20)),
+                c.GetToken(self.pick(TOKENS)),
+                c.ListTokens(self.pick(["", *TOKENS]), limit),
                 c.GetMessage(self.queue(), self.id()),
                 self.browse(limit),
                 self.browse(limit),

@@ -252,6 +252,7 @@ class Lockstep:
         """Everything that can be seen is equal, the conservation law holds, no due moment is missed."""
         await self._ask(c.ListQueues(limit=EVERYTHING))
         await self._ask(c.GetDefinitions())
+        await self._ask(c.ListTokens(limit=EVERYTHING))
         for name, queue in self.model.queues.items():
             await self._ask(c.BrowseMessages(name, limit=EVERYTHING))
             numbers = [message.number for message in queue.messages]

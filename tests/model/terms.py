@@ -72,7 +72,7 @@ class Terms:
             return replace(command, acks=acks, nacks=nacks)
         if isinstance(command, c.Undeliver):
             return replace(command, lease=self.their("lease", command.lease))
-        if isinstance(command, c.Unbind):
+        if isinstance(command, c.Unbind | c.GetBinding):
             return replace(command, id=self.their("binding", command.id))
         if isinstance(command, c.ListBindings):
             return replace(command, after=self.theirs.get(("binding", command.after), 0))
@@ -127,6 +127,8 @@ class Terms:
             names = {text: name for each in (*command.acks, *command.nacks) for text, name in self.names(each).items()}
             receipt = names.get(got.extra["receipt"], got.extra["receipt"])
             return Refused(got.code, got.detail, **{**got.extra, "receipt": receipt})
+        if isinstance(got, Binding):
+            return self.binding(got, wanted)
         if isinstance(got, Routed):
             return replace(got, bindings=self.bindings(got.bindings, wanted.bindings))
         if isinstance(got, Definitions):
@@ -154,6 +156,13 @@ class Terms:
             if after is not None:
                 after = self.known("number", after, wanted.after)
             got = replace(got, after=after, before=self.before(got.before, wanted.before))
+        # What came into the queue in this very batch may be named here before it was ever seen.
+        theirs = [read[1] for id_, _ in got.failed if (read := self.ids.parse(id_)) and read[1] < UNKNOWN]
+        ours = [read[1] for id_, _ in wanted.failed if (read := IDS.parse(id_)) is not None]
+        new = sorted(number for number in theirs if ("number", number) not in self.ours)
+        expected = sorted(number for number in ours if ("number", number) not in self.theirs)
+        for number, its in paired(new, expected):
+            self.known("number", number, its)
         return replace(got, failed=tuple(sorted((self.our_id(id_), code) for id_, code in got.failed)))
 
     def before(self, got: int, wanted: int) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from queuesvc.domain.commands import Ack, Extend, Nack, Receive, Undeliver
 from queuesvc.domain.effects import HERE, RAN_OUT, Changed, Leased
 from queuesvc.domain.errors import Code, invalid
+from queuesvc.domain.machine import tokens
 from queuesvc.domain.machine.death import backoff_ms, die, leave_by
 from queuesvc.domain.machine.queue import Queue
 from queuesvc.domain.machine.state import State
@@ -22,6 +23,8 @@ def can_receive(queue: Queue, now: int) -> bool:
 
 def receive(state: State, command: Receive) -> Leased:
     """Hand out the first messages of a queue."""
+    if command.token:
+        tokens.check(state, command.token)
     queue = state.queue(command.queue)
     if queue.settings.paused:
         return NOTHING

@@ -8,7 +8,7 @@ from queuesvc.domain.effects import Effects, Leased
 from queuesvc.domain.errors import Refused
 from queuesvc.domain.ids import Ids
 from queuesvc.domain.limits import Limits
-from queuesvc.domain.machine import delivery, publishing, questions, repair, topology, transaction
+from queuesvc.domain.machine import delivery, publishing, questions, repair, tokens, topology, transaction
 from queuesvc.domain.machine.queue import Queue
 from queuesvc.domain.machine.state import Contents, State
 from queuesvc.domain.receipts import Receipts
@@ -50,6 +50,9 @@ RULES: dict[type, Callable[[State, Any], Reply]] = {
     c.Redrive: repair.redrive,
     c.Release: repair.release,
     c.PutDefinitions: topology.put_definitions,
+    c.CreateToken: tokens.create,
+    c.RevokeToken: tokens.revoke,
+    c.NoteTokenUse: tokens.note_use,
     c.Tick: _tick,
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Code, Refused, invalid
+from queuesvc.domain.globs import Globs
 from queuesvc.domain.limits import PRIORITY_MOST
 from queuesvc.domain.machine.queue import Queue
 from queuesvc.domain.machine.state import State
@@ -18,15 +19,21 @@ from queuesvc.domain.model import Binding, Content, Exchange, QueueView
 from queuesvc.domain.model import State as MessageState
 from queuesvc.domain.replies import Definitions, Page, Reply, Routed, Shown
 from queuesvc.domain.routing.headers import text_of
+from queuesvc.domain.tokens import Token
 
 Count = Callable[[str], int]
 
 
-def _page_of_names(names: Iterable[str], after: str, limit: int) -> tuple[list[str], str | None]:
+def _page_of_names(
+    names: Iterable[str], after: str, limit: int, visible: tuple[str, ...] | None = None
+) -> tuple[list[str], str | None]:
     ordered = sorted(names)
     start = bisect_right(ordered, after) if after else 0
-    page = ordered[start : start + limit]
-    return page, page[-1] if start + limit < len(ordered) else None
+    if visible is None:
+        page = ordered[start : start + limit + 1]
+    else:
+        page = list(islice(filter(Globs(visible).look, ordered[start:]), limit + 1))
+    return page[:limit], page[limit - 1] if len(page) > limit else None
 
 
 def get_exchange(state: State, query: c.GetExchange, now: int, count: Count) -> Exchange:
@@ -37,7 +44,7 @@ def get_exchange(state: State, query: c.GetExchange, now: int, count: Count) -> 
 
 def list_exchanges(state: State, query: c.ListExchanges, now: int, count: Count) -> Page[Exchange]:
     """Exchanges by name."""
-    names, after = _page_of_names(state.router.exchanges, query.after, query.limit)
+    names, after = _page_of_names(state.router.exchanges, query.after, query.limit, query.visible)
     return Page(tuple(state.router.exchanges[name] for name in names), after)
 
 
@@ -48,7 +55,7 @@ def get_queue(state: State, query: c.GetQueue, now: int, count: Count) -> QueueV
 
 def list_queues(state: State, query: c.ListQueues, now: int, count: Count) -> Page[QueueView]:
     """Queues by name."""
-    names, after = _page_of_names(state.queues, query.after, query.limit)
+    names, after = _page_of_names(state.queues, query.after, query.limit, query.visible)
     return Page(tuple(state.queues[name].view(now, count(name)) for name in names), after)
 
 
@@ -60,8 +67,16 @@ def list_bindings(state: State, query: c.ListBindings, now: int, count: Count) -
     else:
         bindings = state.router.bindings_to(state.queue(query.queue or "").name)
     rest = [binding for binding in bindings if binding.id > query.after]
+    if query.visible is not None:
+        globs = Globs(query.visible)
+        rest = [one for one in rest if globs.look(one.source) and globs.look(one.queue or one.exchange or "")]
     page = tuple(rest[: query.limit])
     return Page(page, str(page[-1].id) if len(rest) > len(page) else None)
+
+
+def get_binding(state: State, query: c.GetBinding, now: int, count: Count) -> Binding:
+    """One binding."""
+    return state.binding(query.id)
 
 
 def route(state: State, query: c.Route, now: int, count: Count) -> Routed:
@@ -78,6 +93,17 @@ def get_definitions(state: State, query: c.GetDefinitions, now: int, count: Coun
         tuple((name, queue.settings) for name, queue in sorted(state.queues.items())),
         tuple(binding for _, binding in sorted(state.router.bindings.items())),
     )
+
+
+def get_token(state: State, query: c.GetToken, now: int, count: Count) -> Token:
+    """One token."""
+    return state.token(query.name)
+
+
+def list_tokens(state: State, query: c.ListTokens, now: int, count: Count) -> Page[Token]:
+    """Tokens by name."""
+    names, after = _page_of_names(state.tokens, query.after, query.limit)
+    return Page(tuple(state.tokens[name] for name in names), after)
 
 
 def get_message(state: State, query: c.GetMessage, now: int, count: Count) -> Shown:
@@ -183,8 +209,11 @@ ANSWERS: dict[type, Callable[[State, Any, int, Count], Reply]] = {
     c.GetQueue: get_queue,
     c.ListQueues: list_queues,
     c.ListBindings: list_bindings,
+    c.GetBinding: get_binding,
     c.Route: route,
     c.GetDefinitions: get_definitions,
     c.GetMessage: get_message,
     c.BrowseMessages: browse,
+    c.GetToken: get_token,
+    c.ListTokens: list_tokens,
 }

@@ -10,6 +10,7 @@ from typing import Literal
 from queuesvc.domain.commands import PurgeQueue, Redrive, Release, RemoveMessage
 from queuesvc.domain.effects import Purged
 from queuesvc.domain.errors import Code, Refused
+from queuesvc.domain.globs import Globs
 from queuesvc.domain.machine.death import move
 from queuesvc.domain.machine.delivery import give_back
 from queuesvc.domain.machine.queue import Queue
@@ -222,6 +223,8 @@ def _target(state: State, queue: Queue, command: Redrive, source: Source, conten
             return None
         origin = deaths[0]["queue"]
     name = command.to_queue or origin
+    if name != queue.name and command.targets is not None and not Globs(command.targets).look(name):
+        return name
     return state.queues.get(name, name)
 
 

@@ -1,7 +1,7 @@
 """Build the machine again from a store's rows.
 
 Order: exchanges, queues, bindings, leases by number, then messages by number;
-idempotency records in the order in which they were made.
+idempotency records in the order in which they were made; tokens.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +13,7 @@ from queuesvc.domain.machine.state import Numbers, State
 from queuesvc.domain.messages import DEAD, LEASED, Lease, Message
 from queuesvc.domain.model import Binding, Exchange, QueueSettings
 from queuesvc.domain.timers import Kind, Timer
+from queuesvc.domain.tokens import Token
 
 
 class MessageRow(NamedTuple):
@@ -53,6 +54,7 @@ def restore(
     leases: Iterable[LeaseRow],
     messages: Iterable[MessageRow],
     records: Iterable[Recorded],
+    tokens: Iterable[Token],
 ) -> None:
     """Fill an empty state."""
     state.begin(now)
@@ -65,6 +67,8 @@ def restore(
         state.queues[name] = state.queues_by_id[id_] = queue
     for binding in bindings:
         state.router.add_binding(binding)
+    for token in tokens:
+        state.tokens[token.name] = state.tokens_by_id[token.id] = token
     for record in records:
         state.records.add(record)
     state.records.due = state.records.next_end()

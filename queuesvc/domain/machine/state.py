@@ -11,10 +11,11 @@ from queuesvc.domain.limits import Limits
 from queuesvc.domain.machine.idempotency import Records
 from queuesvc.domain.machine.queue import Queue, Route
 from queuesvc.domain.messages import DELAYED, LEASED, READY, Group, Lease, Message
-from queuesvc.domain.model import Content, Headers
+from queuesvc.domain.model import Binding, Content, Headers
 from queuesvc.domain.receipts import Receipts
 from queuesvc.domain.routing.router import Router
 from queuesvc.domain.timers import Kind, Timer, Timers
+from queuesvc.domain.tokens import Token
 from queuesvc.domain.waiting import Waiting
 
 ROUTES_CACHED = 10_000
@@ -47,7 +48,7 @@ class Numbers:
 
 
 class State:
-    """Topology, queues, leases, timers, idempotency records; the effects of the batch under way."""
+    """Topology, queues, leases, timers, idempotency records, tokens; the effects of the batch under way."""
 
     def __init__(self, receipts: Receipts, ids: Ids, contents: Contents, limits: Limits) -> None:
         self.receipts = receipts
@@ -60,6 +61,8 @@ class State:
         self.leases: dict[int, Lease] = {}
         self.timers = Timers(self._means_something)
         self.records = Records()
+        self.tokens: dict[str, Token] = {}
+        self.tokens_by_id: dict[str, Token] = {}
         self.numbers = Numbers()
         self.now = 0
         self.waiting: Waiting
@@ -104,6 +107,20 @@ class State:
         """`exchange-not-found` unless there is one of this name."""
         if name not in self.router.exchanges:
             raise Refused(Code.EXCHANGE_NOT_FOUND, f"there is no exchange {name!r}", exchange=name)
+
+    def binding(self, id_: int) -> Binding:
+        """The binding of this id, or `binding-not-found`."""
+        binding = self.router.bindings.get(id_)
+        if binding is None:
+            raise Refused(Code.BINDING_NOT_FOUND, f"there is no binding {id_}")
+        return binding
+
+    def token(self, name: str) -> Token:
+        """The token of this name, or `not-found`."""
+        token = self.tokens.get(name)
+        if token is None:
+            raise Refused(Code.NOT_FOUND, f"there is no token {name!r}", token=name)
+        return token
 
     def topology_changed(self) -> None:
         """Forget the routes that were worked out."""

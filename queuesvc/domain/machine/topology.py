@@ -170,9 +170,7 @@ def _check_fit(command: Bind, type_: ExchangeType, where: str = "") -> None:
 
 def unbind(state: State, command: Unbind) -> Done:
     """Remove a binding."""
-    binding = state.router.bindings.get(command.id)
-    if binding is None:
-        raise Refused(Code.BINDING_NOT_FOUND, f"there is no binding {command.id}")
+    binding = state.binding(command.id)
     state.router.remove_binding(binding)
     state.topology_changed()
     state.effects.topology.append(BindingDropped(binding.id))

@@ -13,6 +13,7 @@ from queuesvc.domain.effects import NewMessage, Recorded
 from queuesvc.domain.machine.restore import LeaseRow, MessageRow
 from queuesvc.domain.messages import LEASED, Lease
 from queuesvc.domain.model import Binding, Content, Exchange, ExchangeType, Overflow, QueueSettings, RetryBackoff
+from queuesvc.domain.tokens import NAMED, Permissions, Token
 from queuesvc.store.sqlite.statements import SQL
 
 Row = tuple[Any, ...]
@@ -167,3 +168,16 @@ def read_record(row: Row) -> Recorded:
 def read_content(row: Row) -> Content:
     """The content of a row of `get_content`, whose first column is the number."""
     return Content._make(row[1:])
+
+
+def token_row(token: Token) -> Row:
+    """A token's columns."""
+    permissions = orjson.dumps(asdict(token.permissions)).decode()
+    return token.id, token.name, token.digest, permissions, token.created_at, token.expires_at, token.last_used_at
+
+
+def read_token(row: Row) -> Token:
+    """The token of a row."""
+    id_, name, digest, permissions, *moments = row
+    given = orjson.loads(permissions)
+    return Token(id_, name, digest, Permissions(**given | {name: tuple(given[name]) for name in NAMED}), *moments)

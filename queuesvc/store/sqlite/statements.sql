@@ -129,3 +129,13 @@ UPDATE reclaim SET next_id = ? WHERE id = ?;
 
 -- name: drop_reclaim
 DELETE FROM reclaim WHERE id = ?;
+
+-- name: get_tokens
+SELECT id, name, digest, permissions, created_at, expires_at, last_used_at FROM token;
+
+-- name: put_token
+INSERT INTO token (id, name, digest, permissions, created_at, expires_at, last_used_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET last_used_at = excluded.last_used_at;
+
+-- name: drop_token
+DELETE FROM token WHERE id = ?;

@@ -154,6 +154,7 @@ class SqliteStore:
             map(rows.read_lease, connection.execute(SQL["get_leases"]).fetchall()),
             rows.read_messages(connection),
             map(rows.read_record, connection.execute(SQL["get_records"]).fetchall()),
+            map(rows.read_token, connection.execute(SQL["get_tokens"]).fetchall()),
         )
         return machine, latest_at, tag
 

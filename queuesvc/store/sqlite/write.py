@@ -16,6 +16,8 @@ from queuesvc.domain.effects import (
     ExchangePut,
     QueueDropped,
     QueuePut,
+    TokenDropped,
+    TokenPut,
     Topology,
 )
 from queuesvc.domain.machine.state import Numbers
@@ -134,6 +136,10 @@ def _write_topology(connection: sqlite3.Connection, change: Topology, last_messa
             connection.execute(SQL["put_binding"], rows.binding_row(binding))
         case BindingDropped(id_):
             connection.execute(SQL["drop_binding"], (id_,))
+        case TokenPut(token):
+            connection.execute(SQL["put_token"], rows.token_row(token))
+        case TokenDropped(id_):
+            connection.execute(SQL["drop_token"], (id_,))
 
 
 def read_contents(connection: sqlite3.Connection, numbers: Iterable[int], bodies: bool = True) -> dict[int, Content]:

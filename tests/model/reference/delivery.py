@@ -7,6 +7,7 @@ from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.model import State
 from queuesvc.domain.replies import Delivery, Received
 from queuesvc.store.interface import Applied
+from tests.model.reference import tokens
 from tests.model.reference.contents import WHY, Message, Queue
 from tests.model.reference.failing import expire, fail, give_back_later_ones
 from tests.model.reference.world import Lease, World
@@ -114,10 +115,13 @@ def serve(world: World, came_to: set[str], applied: Applied) -> None:
 
 def refuse_waiting(world: World, name: str, applied: Applied) -> None:
     while (receive := world.waiting.take(name)) is not None:
-        applied.served.append((receive, Refused(Code.QUEUE_NOT_FOUND, name)))
+        code = Code.QUEUE_NOT_FOUND if tokens.holds(world, receive.token) else Code.UNAUTHENTICATED
+        applied.served.append((receive, Refused(code, name)))
 
 
-def hand_out(world: World, queue: Queue, receive: c.Receive) -> Received:
+def hand_out(world: World, queue: Queue, receive: c.Receive) -> Received | Refused:
+    if not tokens.holds(world, receive.token):
+        return Refused(Code.UNAUTHENTICATED, receive.token)
     taken: list[Message] = []
     while len(taken) < receive.max_messages and (message := next_to_hand_out(world, queue, taken)):
         bytes_ = sum(len(each.content.body) for each in [*taken, message])

@@ -7,6 +7,7 @@ from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.model import State
 from queuesvc.domain.replies import Definitions, Page, Reply, Routed, Shown
+from tests.model.reference import tokens
 from tests.model.reference.contents import Message
 from tests.model.reference.world import World
 from tests.model.routes import header_text, route
@@ -20,9 +21,11 @@ def ask(world: World, query: c.Query) -> Reply:
     if isinstance(query, c.GetQueue):
         return world.queue(query.name).view(world.now, world.waiting.count(query.name))
     if isinstance(query, c.ListExchanges):
-        return page(((e.name, e) for e in kept.exchanges.values()), query.after, query.limit)
+        shown = (e for e in kept.exchanges.values() if tokens.fits(query.visible, e.name))
+        return page(((e.name, e) for e in shown), query.after, query.limit)
     if isinstance(query, c.ListQueues):
-        views = [queue.view(world.now, world.waiting.count(queue.name)) for queue in kept.queues.values()]
+        queues_ = [queue for queue in kept.queues.values() if tokens.fits(query.visible, queue.name)]
+        views = [queue.view(world.now, world.waiting.count(queue.name)) for queue in queues_]
         return page(((view.name, view) for view in views), query.after, query.limit)
     if isinstance(query, c.Route):
         world.exchange(query.exchange)
@@ -40,11 +43,21 @@ def ask(world: World, query: c.Query) -> Reply:
         if message is None:
             raise Refused(Code.MESSAGE_NOT_FOUND, query.id)
         return show(world, message)
+    if isinstance(query, c.GetBinding):
+        for binding in kept.bindings:
+            if binding.id == query.id:
+                return binding
+        raise Refused(Code.BINDING_NOT_FOUND, str(query.id))
+    if isinstance(query, c.GetToken):
+        return tokens.find(world, query.name)
+    if isinstance(query, c.ListTokens):
+        return page(((token.name, token) for token in kept.tokens), query.after, query.limit)
+    seen = [b for b in kept.bindings if tokens.fits(query.visible, b.source, b.queue or b.exchange or "")]
     if query.exchange is not None:
         world.exchange(query.exchange)
-        return page(((b.id, b) for b in kept.bindings if b.source == query.exchange), query.after, query.limit)
+        return page(((b.id, b) for b in seen if b.source == query.exchange), query.after, query.limit)
     world.queue(str(query.queue))
-    return page(((b.id, b) for b in kept.bindings if b.queue == query.queue), query.after, query.limit)
+    return page(((b.id, b) for b in seen if b.queue == query.queue), query.after, query.limit)
 
 
 def page(items: Iterable[tuple[Any, Any]], after: str | int, limit: int) -> Page[Any]:

@@ -8,7 +8,7 @@ from queuesvc.domain.errors import Refused
 from queuesvc.domain.model import Binding, Exchange
 from queuesvc.domain.replies import Done, Reply
 from queuesvc.store.interface import Applied, Waiting
-from tests.model.reference import delivery, looking, publishing, repairing, settling, topology
+from tests.model.reference import delivery, looking, publishing, repairing, settling, tokens, topology
 from tests.model.reference.contents import Queue
 from tests.model.reference.world import World
 
@@ -85,6 +85,9 @@ class Model:
             c.PurgeQueue: lambda: repairing.purge(world, command),
             c.RemoveMessage: lambda: repairing.remove(world, command),
             c.Redrive: lambda: repairing.redrive(world, command),
+            c.CreateToken: lambda: tokens.create(world, command),
+            c.RevokeToken: lambda: tokens.revoke(world, command),
+            c.NoteTokenUse: lambda: tokens.note_use(world, command),
             c.Tick: Done,
         }
         return doing[type(command)]()

@@ -4,6 +4,7 @@ from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.model import State
 from queuesvc.domain.replies import Done, Purge, Redriven
+from tests.model.reference import tokens
 from tests.model.reference.contents import Message, Queue
 from tests.model.reference.failing import move
 from tests.model.reference.world import World
@@ -51,7 +52,7 @@ def redrive(world: World, command: c.Redrive) -> Redriven:
             return Redriven(moved, tuple(sorted(failed)), source, last, before)
         last = message.number
         target = origin(world, queue, message, source, command)
-        if target is None:
+        if target is None or (target is not queue and not tokens.fits(command.targets, target.name)):
             failed.append((message.id, Code.QUEUE_NOT_FOUND))
             continue
         moved += 1

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.model import Binding, Content, Exchange
+from queuesvc.domain.tokens import Token
 from queuesvc.store.interface import Waiting
 from tests.model.reference.contents import Message, Queue
 
@@ -35,6 +36,7 @@ class Kept:
     bindings: list[Binding] = field(default_factory=list)
     leases: dict[int, Lease] = field(default_factory=dict)
     records: dict[Any, Record] = field(default_factory=dict)
+    tokens: list[Token] = field(default_factory=list)
     last_number: int = 0
     last_queue: int = 0
     last_binding: int = 0

@@ -10,7 +10,16 @@ from queuesvc.store.sqlite.statements import SQL, load
 from tests.support.stores import Hand, reading
 
 # Read once, when a store is opened.
-AT_THE_START = {"get_meta", "get_exchanges", "get_queues", "get_bindings", "get_messages", "get_leases", "get_records"}
+AT_THE_START = {
+    "get_meta",
+    "get_exchanges",
+    "get_queues",
+    "get_bindings",
+    "get_messages",
+    "get_leases",
+    "get_records",
+    "get_tokens",
+}
 # Tables that hold one row, or one a deleted queue or a purge: all of them is what is asked for.
 SMALL = {"get_meta", "get_reclaims", "next_reclaim"}
 
