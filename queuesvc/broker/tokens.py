@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from queuesvc.domain.globs import Globs
+from queuesvc.domain.model import Binding
 from queuesvc.domain.tokens import (
     NAMED,
     Permission,
@@ -71,6 +72,11 @@ class Grant:
         """The names on which it has this permission; None for all there are."""
         return self._globs[permission][0]
 
+    def sees_binding(self, binding: Binding) -> bool:
+        """Whether it may see both ends of it."""
+        see = self._globs[Permission.SEE][1]
+        return see.match(binding.source) and see.match(binding.queue or binding.exchange or "")
+
     def check(self) -> None:
         """Raise `unauthenticated` if it ended."""
         if self.ended or self.token.expired(self._now()):
@@ -80,6 +86,9 @@ class Grant:
 
     def watch(self, ended: Callable[[], None]) -> None:
         """Have `ended` called if it ends, until `unwatch`."""
+        if self.ended:
+            asyncio.get_running_loop().call_soon(ended)
+            return
         self._waits[ended] = None
         if self.token.expires_at and self._timer is None:
             self._set_timer()
@@ -127,6 +136,10 @@ class Everything(Grant):
     def globs(self, permission: Permission) -> tuple[str, ...] | None:
         """All names."""
         return None
+
+    def sees_binding(self, binding: Binding) -> bool:
+        """Yes."""
+        return True
 
     def watch(self, ended: Callable[[], None]) -> None:
         """It never ends."""
@@ -213,5 +226,3 @@ def new_token() -> tuple[str, str]:
     """A fresh id, and the token as its holder writes it."""
     id_ = secrets.token_hex(8)
     return id_, secret_text(id_, secrets.token_urlsafe(32))
-
-

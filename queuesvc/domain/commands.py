@@ -375,45 +375,14 @@ class ListTokens:
     limit: int = 100
 
 
-Command = (
-    PutExchange
-    | DeleteExchange
-    | PutQueue
-    | PatchQueue
-    | DeleteQueue
-    | Bind
-    | Unbind
-    | Publish
-    | Receive
-    | Ack
-    | Nack
-    | Extend
-    | Undeliver
-    | Transaction
-    | PurgeQueue
-    | RemoveMessage
-    | Redrive
-    | Release
-    | PutDefinitions
-    | CreateToken
-    | RevokeToken
-    | NoteTokenUse
-    | Tick
-)
+OfTopology = PutExchange | DeleteExchange | PutQueue | PatchQueue | DeleteQueue | Bind | Unbind | PutDefinitions
+OfMessages = Publish | Receive | Ack | Nack | Extend | Undeliver | Transaction
+OfRepair = PurgeQueue | RemoveMessage | Redrive | Release
+OfTokens = CreateToken | RevokeToken | NoteTokenUse
+Command = OfTopology | OfMessages | OfRepair | OfTokens | Tick
+
 # What needs room in a store, and asks for it.
 GROWING = (Publish, Transaction, Tick)
 
-Query = (
-    GetExchange
-    | ListExchanges
-    | GetQueue
-    | ListQueues
-    | ListBindings
-    | GetBinding
-    | Route
-    | GetDefinitions
-    | BrowseMessages
-    | GetMessage
-    | GetToken
-    | ListTokens
-)
+AboutTopology = GetExchange | ListExchanges | GetQueue | ListQueues | ListBindings | GetBinding | Route | GetDefinitions
+Query = AboutTopology | BrowseMessages | GetMessage | GetToken | ListTokens

@@ -60,6 +60,11 @@ class Refused(Exception):
         return f"Refused({self.code.value!r}, {self.detail!r}, {self.extra!r})"
 
 
+def no_binding(id_: int) -> Refused:
+    """A `binding-not-found`."""
+    return Refused(Code.BINDING_NOT_FOUND, f"there is no binding {id_}")
+
+
 def invalid(field: str, why: str, **extra: Any) -> Refused:
     """An `invalid-request`: the field's name and what is wrong with its value."""
     return Refused(Code.INVALID_REQUEST, f"{field}: {why}", field=field, **extra)

@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from queuesvc.broker.broker import Broker
 from queuesvc.domain.errors import Refused
 from queuesvc.domain.limits import Limits
+from queuesvc.http.access import Access
 from queuesvc.http.control.table import CONTROL
 from queuesvc.http.data import asgi
 from queuesvc.http.data.plane import DataPlane
@@ -47,8 +48,9 @@ class App:
 
     def __init__(self, broker: Broker, limits: Limits, guard: Guard) -> None:
         document = make_document(ENDPOINTS, limits)
-        edge = Edge(broker, limits, Metrics(broker), orjson.dumps(document).decode(), make_page(document))
-        self.data = DataPlane(broker, limits)
+        access = Access(broker.tokens)
+        edge = Edge(broker, access, limits, Metrics(broker), orjson.dumps(document).decode(), make_page(document))
+        self.data = DataPlane(broker, limits, access)
         self.request_ids = RequestIds()
         self.guard = guard
         self._router = Router(_routes(edge), redirect_slashes=False, default=_nothing_here)

@@ -13,8 +13,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from queuesvc.broker.broker import Broker
+from queuesvc.broker.tokens import EVERYTHING, Grant
+from queuesvc.domain.commands import Command
 from queuesvc.domain.errors import Code, Refused, invalid
 from queuesvc.domain.limits import LIST_ITEMS, LIST_ITEMS_DEFAULT, Limits, check_name
+from queuesvc.domain.needs import needs
+from queuesvc.domain.replies import Reply
+from queuesvc.domain.tokens import Permission
+from queuesvc.http.access import Access, Need
 from queuesvc.http.metrics import Metrics
 from queuesvc.http.problems import method_not_allowed
 from queuesvc.http.request import Kind, header, integer, negotiate, parse_object, parse_query, read_body
@@ -27,9 +33,10 @@ Schema = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """What handlers work with: the broker, its limits, and what the edge made of itself at the start."""
+    """What handlers work with: the broker, who may use it, limits, and what the edge made of itself at the start."""
 
     broker: Broker
+    access: Access
     limits: Limits
     metrics: Metrics
     openapi: str
@@ -38,12 +45,29 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to a handler: `query` has been read as the endpoint's row says."""
+    """One request to a handler: `query` has been read as the endpoint's row says, and what that needs is granted."""
 
     edge: Edge
     scope: Scope
     receive: Receive
     query: Mapping[str, Any]
+    grant: Grant
+
+    @property
+    def visible(self) -> tuple[str, ...] | None:
+        """Globs of the names that the caller may see; None for all."""
+        return self.grant.globs(Permission.SEE)
+
+    async def submit(self, command: Command) -> Reply:
+        """Have the broker do it, if the caller may. Raises as `require`, and what the broker refuses."""
+        self.require(command)
+        return await self.edge.broker.submit(command)
+
+    def require(self, command: Command) -> None:
+        """Raise `forbidden` unless the caller may do this, `unauthenticated` if that is no longer so."""
+        self.grant.check()
+        for permission, name in needs(command):
+            self.grant.require(permission, name)
 
     def segment(self, field: str) -> str:
         """A variable segment of the path as it stands."""
@@ -123,6 +147,7 @@ class Endpoint:
     summary: str
     answers: Mapping[int, Answer]
     example: str
+    need: Need
     about: str = ""
     query: Sequence[Parameter] = ()
     headers: Sequence[Parameter] = ()
@@ -166,11 +191,18 @@ class Resource:
         endpoint = self._endpoints.get(method)
         if endpoint is None or endpoint.handler is None:
             raise method_not_allowed(self._endpoints)
+        grant = self._grant(endpoint.need, scope)
         if endpoint.answers_json and method != "HEAD":
             negotiate(header(scope["headers"], b"accept"), (JSON,))
         query = parse_query(scope["query_string"], self._kinds[method])
-        response = await endpoint.handler(Call(self._edge, scope, receive, query))
+        response = await endpoint.handler(Call(self._edge, scope, receive, query, grant))
         await response(scope, receive, send)
+
+    def _grant(self, need: Need, scope: Scope) -> Grant:
+        if not need.token:
+            return EVERYTHING
+        name = scope["path_params"][need.segment] if need.segment else ""
+        return self._edge.access.grant(scope["headers"], need.permission, name)
 
 
 def paging(after: Kind, what: str, schema: Schema) -> tuple[Parameter, Parameter]:

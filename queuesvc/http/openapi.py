@@ -20,6 +20,8 @@ from queuesvc.http.schema import BINDING_ID_SCHEMA, NAME_SCHEMA, with_limits
 DEFAULT_URL: Final = "http://127.0.0.1:8642"
 """Where the examples find the broker, unless the document is served from elsewhere."""
 
+SCHEME: Final = "token"
+
 EXAMPLE: Final = "x-codeSamples"
 
 _REF: Final = "#/components/schemas/{model}"
@@ -29,6 +31,7 @@ _SEGMENTS: Final = {
     "queue": ("the queue's name", NAME_SCHEMA),
     "id": ("the binding's id", BINDING_ID_SCHEMA),
     "message": ("the message's id", {"type": "string", "format": "uuid"}),
+    "token": ("the token's name", NAME_SCHEMA),
 }
 _ABOUT: Final = """\
 A message broker over HTTP and JSON: exchanges route messages to queues, queues keep them
@@ -39,6 +42,9 @@ until they are acknowledged.
   unknown query parameters are errors. Bad syntax is a 400, bad meaning a 422 with the `field`.
 - JSON is read whatever the `Content-Type`; `null` for an optional field is the same as leaving it out.
 - Lists are sorted and paged: pass the answer's `next` as `after` for more.
+- While no token is stored, whoever reaches the broker may do everything. As soon as there is one, every call
+  needs `Authorization: Bearer qsv_...`, but for those that say otherwise: without a valid one it is a 401, where the
+  token does not allow it a 403, whether or not there is anything of that name.
 - HEAD is answered where GET is. Another method than those of a path is a 405 with `Allow`, another path a 404.
 - Every answer bears `X-Request-Id`: the client's own if it sent one of at most 128 printable characters.
 """
@@ -81,6 +87,9 @@ def make_document(endpoints: Sequence[Endpoint], limits: Limits) -> dict[str, An
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "securitySchemes": {
+                SCHEME: {"type": "http", "scheme": "bearer", "description": "a token, as soon as there is one"}
+            },
             "headers": {
                 "X-Request-Id": {
                     "description": "names this request, in the answer and in the log",
@@ -105,6 +114,8 @@ def codes(endpoint: Endpoint) -> tuple[Code, ...]:
         common.append(Code.NOT_ACCEPTABLE)
     if endpoint.asks_broker:
         common.append(Code.UNAVAILABLE)
+    if endpoint.need.token:
+        common += [Code.UNAUTHENTICATED, Code.FORBIDDEN]
     return tuple(dict.fromkeys([*endpoint.problems, *common]))
 
 
@@ -135,8 +146,8 @@ def _drop_titles(schema: dict[str, Any]) -> None:
 
 def _operation(endpoint: Endpoint, references: Reference) -> dict[str, Any]:
     operation: dict[str, Any] = {"operationId": endpoint.name, "tags": [endpoint.group], "summary": endpoint.summary}
-    if endpoint.about:
-        operation["description"] = endpoint.about
+    operation["description"] = f"{endpoint.about}\n\n{endpoint.need.about()}".strip()
+    operation["security"] = [{SCHEME: []}, {}] if endpoint.need.token else []
     segments = {**_SEGMENTS, **endpoint.segments}
     parameters = [
         {"name": name, "in": "path", "required": True, "description": segments[name][0], "schema": segments[name][1]}

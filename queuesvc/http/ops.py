@@ -7,6 +7,8 @@ from starlette.responses import Response
 
 from queuesvc.domain.commands import Tick
 from queuesvc.domain.errors import Code, Refused
+from queuesvc.domain.tokens import Permission
+from queuesvc.http.access import NOTHING, on
 from queuesvc.http.endpoint import JSON, Answer, Call, Endpoint
 from queuesvc.http.openapi import DEFAULT_URL
 from queuesvc.http.request import header
@@ -64,6 +66,7 @@ OPS: Final = (
         answers={200: Answer("alive", {"text/plain": _TEXT})},
         asks_broker=False,
         handler=healthz,
+        need=NOTHING,
         example="curl {url}/healthz",
     ),
     Endpoint(
@@ -75,6 +78,7 @@ OPS: Final = (
         about="Writes to the store and waits until that has reached the disk.",
         answers={200: Answer("ready", {"text/plain": _TEXT})},
         handler=readyz,
+        need=NOTHING,
         example="curl {url}/readyz",
     ),
     Endpoint(
@@ -87,6 +91,7 @@ OPS: Final = (
         "`Accept: application/openmetrics-text` brings OpenMetrics.",
         answers={200: Answer("the metrics", {"text/plain": _TEXT, "application/openmetrics-text": _TEXT})},
         handler=metrics,
+        need=on(Permission.METRICS),
         example="curl {url}/metrics",
     ),
     Endpoint(
@@ -98,6 +103,7 @@ OPS: Final = (
         answers={200: Answer("the document", {JSON: {"type": "object"}})},
         asks_broker=False,
         handler=openapi,
+        need=NOTHING,
         example="curl {url}/openapi.json",
     ),
     Endpoint(
@@ -109,6 +115,7 @@ OPS: Final = (
         answers={200: Answer("the page", {"text/html": _TEXT})},
         asks_broker=False,
         handler=docs,
+        need=NOTHING,
         example="curl {url}/docs",
     ),
 )

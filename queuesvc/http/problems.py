@@ -88,7 +88,7 @@ def render(refused: Refused) -> tuple[int, Head, bytes]:
     """A refusal's status, headers (lower-cased names) and body.
 
     `retry_after_seconds` among its members is also sent as `Retry-After` in whole
-    seconds, rounded up, and `allow` as `Allow`.
+    seconds, rounded up, and `allow` as `Allow`; what needs a token says so in `WWW-Authenticate`.
     """
     code = refused.code
     status = STATUS[code]
@@ -101,6 +101,8 @@ def render(refused: Refused) -> tuple[int, Head, bytes]:
     headers: Head = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
     if "retry_after_seconds" in members:
         headers.append((b"retry-after", b"%d" % math.ceil(members["retry_after_seconds"])))
+    if code is Code.UNAUTHENTICATED:
+        headers.append((b"www-authenticate", b'Bearer realm="queuesvc"'))
     if "allow" in members:
         headers.append((b"allow", ", ".join(members["allow"]).encode()))
     return status, headers, body

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from queuesvc.domain.effects import HERE, Changed, Effects, NewMessage
-from queuesvc.domain.errors import Code, Refused
+from queuesvc.domain.errors import Code, Refused, no_binding
 from queuesvc.domain.ids import Ids
 from queuesvc.domain.limits import Limits
 from queuesvc.domain.machine.idempotency import Records
@@ -112,7 +112,7 @@ class State:
         """The binding of this id, or `binding-not-found`."""
         binding = self.router.bindings.get(id_)
         if binding is None:
-            raise Refused(Code.BINDING_NOT_FOUND, f"there is no binding {id_}")
+            raise no_binding(id_)
         return binding
 
     def token(self, name: str) -> Token:

@@ -13,6 +13,7 @@ from queuesvc.domain.errors import Refused, invalid
 from queuesvc.domain.limits import Limits
 from queuesvc.domain.model import Binding
 from queuesvc.domain.replies import Definitions
+from queuesvc.domain.tokens import Permission
 from queuesvc.http.control import rabbitmq, views
 from queuesvc.http.control.definition_models import (
     BindingDefinition,
@@ -31,13 +32,17 @@ Item = TypeVar("Item", bound=Strict)
 
 
 async def export(call: Call) -> Response:
-    """Show the whole topology."""
+    """Show the whole topology, or what of it the caller may see."""
     reply = await call.edge.broker.ask(GetDefinitions())
     assert isinstance(reply, Definitions)
+    grant = call.grant
+    exchanges = [exchange for exchange in reply.exchanges if grant.allows(Permission.SEE, exchange.name)]
+    queues = [queue for queue in reply.queues if grant.allows(Permission.SEE, queue[0])]
+    bindings = sorted(filter(grant.sees_binding, reply.bindings), key=_place)
     document = {
-        "exchanges": [views.exchange(exchange) for exchange in reply.exchanges],
-        "queues": [views.queue_definition(name, settings) for name, settings in reply.queues],
-        "bindings": [views.binding_definition(binding) for binding in sorted(reply.bindings, key=_place)],
+        "exchanges": [views.exchange(exchange) for exchange in exchanges],
+        "queues": [views.queue_definition(name, settings) for name, settings in queues],
+        "bindings": [views.binding_definition(binding) for binding in bindings],
     }
     return views.answer(document)
 
@@ -49,7 +54,7 @@ async def put(call: Call) -> Response:
         translated = rabbitmq.translate(document, call.query.get("vhost"), call.edge.limits)
         command = translated.command
         try:
-            await call.edge.broker.submit(command)
+            await call.submit(command)
         except Refused as refused:
             raise translated.placed(refused) from None
         unmapped = [asdict(one) for one in translated.unmapped]
@@ -57,7 +62,7 @@ async def put(call: Call) -> Response:
         if "vhost" in call.query:
             raise invalid("vhost", "only a document of RabbitMQ's has virtual hosts")
         command, unmapped = await _read(document, call.edge.limits), []
-        await call.edge.broker.submit(command)
+        await call.submit(command)
     counts = {name: len(getattr(command, name)) for name in DefinitionsDocument.model_fields}
     return views.answer({**counts, "unmapped": unmapped})
 

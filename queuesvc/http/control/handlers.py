@@ -5,10 +5,12 @@ from typing import Any, Final, TypeVar
 
 from starlette.responses import Response
 
+from queuesvc.broker.tokens import Grant
 from queuesvc.domain.commands import (
     Bind,
     DeleteExchange,
     DeleteQueue,
+    GetBinding,
     GetExchange,
     GetQueue,
     ListBindings,
@@ -20,10 +22,12 @@ from queuesvc.domain.commands import (
     Route,
     Unbind,
 )
-from queuesvc.domain.errors import Code, Refused, invalid
+from queuesvc.domain.errors import Code, Refused, invalid, no_binding
 from queuesvc.domain.limits import LIST_ITEMS_DEFAULT, check_text
-from queuesvc.domain.model import Exchange, QueueView
+from queuesvc.domain.model import Binding, Exchange, QueueView
+from queuesvc.domain.needs import bound
 from queuesvc.domain.replies import Declared, Page, Routed
+from queuesvc.domain.tokens import Permission
 from queuesvc.http.control import views
 from queuesvc.http.control.models import BindingDeclaration, ExchangeDeclaration, QueueChanges, QueueDeclaration
 from queuesvc.http.endpoint import Call
@@ -38,7 +42,7 @@ async def put_exchange(call: Call) -> Response:
     """Declare an exchange."""
     name = call.name("exchange")
     declaration = await call.document(ExchangeDeclaration)
-    reply = _a(Declared, await call.edge.broker.submit(PutExchange(declaration.exchange(name))))
+    reply = _a(Declared, await call.submit(PutExchange(declaration.exchange(name))))
     return views.answer(views.exchange(reply.value), _made(reply))
 
 
@@ -49,13 +53,13 @@ async def get_exchange(call: Call) -> Response:
 
 async def list_exchanges(call: Call) -> Response:
     """Show a page of exchanges."""
-    page = _a(Page, await call.edge.broker.ask(ListExchanges(call.query.get("after", ""), _limit(call))))
+    page = _a(Page, await call.edge.broker.ask(ListExchanges(call.query.get("after", ""), _limit(call), call.visible)))
     return views.answer(views.page("exchanges", page, views.exchange))
 
 
 async def delete_exchange(call: Call) -> Response:
     """Delete an exchange."""
-    await call.edge.broker.submit(DeleteExchange(call.name("exchange")))
+    await call.submit(DeleteExchange(call.name("exchange")))
     return Response(status_code=204)
 
 
@@ -63,7 +67,7 @@ async def put_queue(call: Call) -> Response:
     """Declare a queue."""
     name = call.name("queue")
     declaration = await call.document(QueueDeclaration)
-    reply = _a(Declared, await call.edge.broker.submit(PutQueue(name, declaration.settings())))
+    reply = _a(Declared, await call.submit(PutQueue(name, declaration.settings())))
     return views.answer(views.queue(reply.value), _made(reply))
 
 
@@ -71,7 +75,7 @@ async def patch_queue(call: Call) -> Response:
     """Change settings of a queue."""
     name = call.name("queue")
     changes = (await call.document(QueueChanges)).changes()
-    return views.answer(views.queue(_a(QueueView, await call.edge.broker.submit(PatchQueue(name, changes)))))
+    return views.answer(views.queue(_a(QueueView, await call.submit(PatchQueue(name, changes)))))
 
 
 async def get_queue(call: Call) -> Response:
@@ -81,13 +85,13 @@ async def get_queue(call: Call) -> Response:
 
 async def list_queues(call: Call) -> Response:
     """Show a page of queues."""
-    page = _a(Page, await call.edge.broker.ask(ListQueues(call.query.get("after", ""), _limit(call))))
+    page = _a(Page, await call.edge.broker.ask(ListQueues(call.query.get("after", ""), _limit(call), call.visible)))
     return views.answer(views.page("queues", page, views.queue))
 
 
 async def delete_queue(call: Call) -> Response:
     """Delete a queue."""
-    await call.edge.broker.submit(DeleteQueue(call.name("queue"), call.query.get("if_empty", False)))
+    await call.submit(DeleteQueue(call.name("queue"), call.query.get("if_empty", False)))
     return Response(status_code=204)
 
 
@@ -96,7 +100,7 @@ async def post_binding(call: Call) -> Response:
     source = call.name("exchange")
     wanted = await call.document(BindingDeclaration)
     command = Bind(source, wanted.queue, wanted.exchange, wanted.routing_key, wanted.match, wanted.headers)
-    reply = _a(Declared, await call.edge.broker.submit(command))
+    reply = _a(Declared, await call.submit(command))
     return views.answer(views.binding(reply.value), _made(reply))
 
 
@@ -115,7 +119,12 @@ async def delete_binding(call: Call) -> Response:
     text = call.segment("id")
     if _ID.fullmatch(text) is None:
         raise Refused(Code.BINDING_NOT_FOUND, "there is no such binding")
-    await call.edge.broker.submit(Unbind(int(text)))
+    id_ = int(text)
+    binding = _a(Binding, await call.edge.broker.ask(GetBinding(id_)))
+    if not all(call.grant.allows(*need) for need in bound(binding.source, binding.queue or binding.exchange or "")):
+        # As if there were none: whoever may not touch it is not told that it is there.
+        raise no_binding(id_)
+    await call.submit(Unbind(id_))
     return Response(status_code=204)
 
 
@@ -124,7 +133,7 @@ async def route(call: Call) -> Response:
     key = check_text(call.query.get("routing_key", ""), "routing_key")
     headers = message_headers(call.scope["headers"], call.edge.limits)
     reply = _a(Routed, await call.edge.broker.ask(Route(call.name("exchange"), key, headers)))
-    return views.answer(views.routed(reply))
+    return views.answer(views.routed(_seen(reply, call.grant)))
 
 
 def binding_id(value: str, field: str) -> int:
@@ -135,8 +144,14 @@ def binding_id(value: str, field: str) -> int:
 
 
 async def _bindings(call: Call, exchange: str | None = None, queue: str | None = None) -> Response:
-    query = ListBindings(exchange, queue, call.query.get("after", 0), _limit(call))
+    query = ListBindings(exchange, queue, call.query.get("after", 0), _limit(call), call.visible)
     return views.answer(views.page("bindings", _a(Page, await call.edge.broker.ask(query)), views.binding))
+
+
+def _seen(routed: Routed, grant: Grant) -> Routed:
+    """What of it the caller may see."""
+    queues = tuple(name for name in routed.queues if grant.allows(Permission.SEE, name))
+    return Routed(queues, tuple(filter(grant.sees_binding, routed.bindings)))
 
 
 def _limit(call: Call) -> int:

@@ -17,6 +17,7 @@ from queuesvc.domain.errors import Code, Refused, invalid
 from queuesvc.domain.limits import LIST_ITEMS_DEFAULT, check_header_name, check_text
 from queuesvc.domain.model import QueueView, State
 from queuesvc.domain.replies import Page, Purge, Released, Shown
+from queuesvc.domain.tokens import Permission
 from queuesvc.http.control import views
 from queuesvc.http.control.repair_models import RedriveRequest, ReleaseRequest
 from queuesvc.http.data import render
@@ -67,7 +68,7 @@ async def get_message(call: Call) -> Response:
 
 async def remove_message(call: Call) -> Response:
     """Remove one message, whatever its state."""
-    await call.edge.broker.submit(RemoveMessage(call.name("queue"), call.segment("message")))
+    await call.submit(RemoveMessage(call.name("queue"), call.segment("message")))
     return Response(status_code=204)
 
 
@@ -78,7 +79,7 @@ async def purge(call: Call) -> Response:
     if header(headers, b"content-length") not in (None, b"0") or header(headers, b"transfer-encoding"):
         raise Refused(Code.INVALID_REQUEST, "a purge takes no body: give state and dry_run in the query")
     command = PurgeQueue(call.name("queue"), call.query.get("state"), call.query.get("dry_run", False))
-    reply = await call.edge.broker.submit(command)
+    reply = await call.submit(command)
     assert isinstance(reply, Purge)
     return views.answer({"purged": reply.purged})
 
@@ -97,7 +98,9 @@ async def redrive(call: Call) -> Response:
         view = await call.edge.broker.ask(GetQueue(queue))
         assert isinstance(view, QueueView)
         most = view.stats.dead + view.stats.ready
-    command = Redrive(queue, most, wanted.from_, ids, wanted.to_queue, dry_run=dry_run)
+    targets = call.grant.globs(Permission.PUBLISH)
+    command = Redrive(queue, most, wanted.from_, ids, wanted.to_queue, dry_run=dry_run, targets=targets)
+    call.require(command)
     reply = await call.edge.broker.redrive(command)
     return views.answer({"moved": reply.moved, "failed": _failures(reply.failed)})
 
@@ -107,7 +110,7 @@ async def release(call: Call) -> Response:
     queue = call.name("queue")
     wanted = await call.document(ReleaseRequest)
     command = Release(queue, tuple(wanted.ids), _dry_run(call, wanted.dry_run))
-    reply = await call.edge.broker.submit(command)
+    reply = await call.submit(command)
     assert isinstance(reply, Released)
     return views.answer({"released": reply.released, "failed": _failures(reply.failed)})
 

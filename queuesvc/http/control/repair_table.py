@@ -4,6 +4,8 @@ from typing import Final
 
 from queuesvc.domain.errors import Code
 from queuesvc.domain.model import State
+from queuesvc.domain.tokens import Permission
+from queuesvc.http.access import ANY_TOKEN, on
 from queuesvc.http.control import definition_models, definitions, repair, repair_models
 from queuesvc.http.endpoint import JSON, Answer, Body, Endpoint, Parameter, paging
 from queuesvc.http.request import boolean, text
@@ -39,6 +41,7 @@ REPAIR: Final = (
         answers={200: Answer("a page of messages", {JSON: repair_models.MessageList})},
         problems=(Code.QUEUE_NOT_FOUND,),
         handler=repair.browse,
+        need=on(Permission.CONSUME, "queue"),
         example="curl '{url}/v1/queues/invoices/messages?state=dead&limit=10&header.tenant=a'",
     ),
     Endpoint(
@@ -50,6 +53,7 @@ REPAIR: Final = (
         answers={200: Answer("the message as it stands", {JSON: repair_models.BrowsedMessage})},
         problems=(Code.QUEUE_NOT_FOUND, Code.MESSAGE_NOT_FOUND),
         handler=repair.get_message,
+        need=on(Permission.CONSUME, "queue"),
         example="curl {url}/v1/queues/invoices/messages/019ab4c5-2f3a-7000-8000-000000000001",
     ),
     Endpoint(
@@ -62,6 +66,7 @@ REPAIR: Final = (
         answers={204: Answer("removed")},
         problems=(Code.QUEUE_NOT_FOUND, Code.MESSAGE_NOT_FOUND),
         handler=repair.remove_message,
+        need=on(Permission.MANAGE, "queue"),
         example="curl -X DELETE {url}/v1/queues/invoices/messages/019ab4c5-2f3a-7000-8000-000000000001",
     ),
     Endpoint(
@@ -76,6 +81,7 @@ REPAIR: Final = (
         answers={200: Answer("how many", {JSON: repair_models.PurgeResult})},
         problems=(Code.QUEUE_NOT_FOUND,),
         handler=repair.purge,
+        need=on(Permission.MANAGE, "queue"),
         example="curl -X DELETE '{url}/v1/queues/invoices/messages?state=dead&dry_run=true'",
     ),
     Endpoint(
@@ -92,6 +98,7 @@ REPAIR: Final = (
         answers={200: Answer("how many, and which failed", {JSON: repair_models.RedriveResult})},
         problems=(Code.QUEUE_NOT_FOUND,),
         handler=repair.redrive,
+        need=on(Permission.MANAGE, "queue"),
         example="""curl {url}/v1/queues/invoices/redrive -d '{"from": "dead", "max_messages": 100}'""",
     ),
     Endpoint(
@@ -107,6 +114,7 @@ REPAIR: Final = (
         answers={200: Answer("how many, and which failed", {JSON: repair_models.ReleaseResult})},
         problems=(Code.QUEUE_NOT_FOUND,),
         handler=repair.release,
+        need=on(Permission.MANAGE, "queue"),
         example="""curl {url}/v1/queues/invoices/release -d '{"ids": ["019ab4c5-2f3a-7000-8000-000000000001"]}'""",
     ),
 )
@@ -122,6 +130,7 @@ DEFINITIONS: Final = (
         "an equal one.",
         answers={200: Answer("the topology", {JSON: definition_models.Definitions})},
         handler=definitions.export,
+        need=ANY_TOKEN,
         example="curl {url}/v1/definitions > definitions.json",
     ),
     Endpoint(
@@ -140,6 +149,7 @@ DEFINITIONS: Final = (
         answers={200: Answer("how much of it there is now, and what is not", {JSON: definition_models.Imported})},
         problems=(Code.CONFLICT,),
         handler=definitions.put,
+        need=ANY_TOKEN,
         example="curl -X PUT {url}/v1/definitions -d @definitions.json",
     ),
 )

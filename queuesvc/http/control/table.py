@@ -3,8 +3,11 @@
 from typing import Final
 
 from queuesvc.domain.errors import Code
+from queuesvc.domain.tokens import Permission
+from queuesvc.http.access import ANY_TOKEN, on
 from queuesvc.http.control import handlers, models
 from queuesvc.http.control.repair_table import DEFINITIONS, REPAIR
+from queuesvc.http.control.token_table import TOKENS
 from queuesvc.http.endpoint import JSON, Answer, Body, Endpoint, Parameter, paging
 from queuesvc.http.request import boolean, text
 from queuesvc.http.schema import BINDING_ID_SCHEMA, TEXT_SCHEMA
@@ -27,6 +30,7 @@ EXCHANGES: Final = (
         },
         problems=(Code.CONFLICT,),
         handler=handlers.put_exchange,
+        need=on(Permission.MANAGE, "exchange"),
         example="""curl -X PUT {url}/v1/exchanges/orders -d '{"type": "topic"}'""",
     ),
     Endpoint(
@@ -38,6 +42,7 @@ EXCHANGES: Final = (
         answers={200: Answer("the exchange", {JSON: models.Exchange})},
         problems=(Code.EXCHANGE_NOT_FOUND,),
         handler=handlers.get_exchange,
+        need=on(Permission.SEE, "exchange"),
         example="curl {url}/v1/exchanges/orders",
     ),
     Endpoint(
@@ -49,6 +54,7 @@ EXCHANGES: Final = (
         query=_BY_NAME,
         answers={200: Answer("a page of exchanges, by name", {JSON: models.ExchangeList})},
         handler=handlers.list_exchanges,
+        need=ANY_TOKEN,
         example="curl '{url}/v1/exchanges?limit=10'",
     ),
     Endpoint(
@@ -61,6 +67,7 @@ EXCHANGES: Final = (
         answers={204: Answer("deleted")},
         problems=(Code.EXCHANGE_NOT_FOUND,),
         handler=handlers.delete_exchange,
+        need=on(Permission.MANAGE, "exchange"),
         example="curl -X DELETE {url}/v1/exchanges/orders",
     ),
     Endpoint(
@@ -75,6 +82,7 @@ EXCHANGES: Final = (
         answers={200: Answer("the queues and the bindings it would pass", {JSON: models.RouteResult})},
         problems=(Code.EXCHANGE_NOT_FOUND,),
         handler=handlers.route,
+        need=on(Permission.SEE, "exchange"),
         example="curl '{url}/v1/exchanges/orders/route?routing_key=order.created'",
     ),
 )
@@ -95,6 +103,7 @@ QUEUES: Final = (
         },
         problems=(Code.CONFLICT,),
         handler=handlers.put_queue,
+        need=on(Permission.MANAGE, "queue"),
         example="""curl -X PUT {url}/v1/queues/invoices -d '{"lease_seconds": 60}'""",
     ),
     Endpoint(
@@ -109,6 +118,7 @@ QUEUES: Final = (
         answers={200: Answer("the queue as it is now", {JSON: models.Queue})},
         problems=(Code.QUEUE_NOT_FOUND,),
         handler=handlers.patch_queue,
+        need=on(Permission.MANAGE, "queue"),
         example="""curl -X PATCH {url}/v1/queues/invoices -d '{"paused": true}'""",
     ),
     Endpoint(
@@ -121,6 +131,7 @@ QUEUES: Final = (
         answers={200: Answer("the queue", {JSON: models.Queue})},
         problems=(Code.QUEUE_NOT_FOUND,),
         handler=handlers.get_queue,
+        need=on(Permission.SEE, "queue"),
         example="curl {url}/v1/queues/invoices",
     ),
     Endpoint(
@@ -132,6 +143,7 @@ QUEUES: Final = (
         query=_BY_NAME,
         answers={200: Answer("a page of queues, by name", {JSON: models.QueueList})},
         handler=handlers.list_queues,
+        need=ANY_TOKEN,
         example="curl '{url}/v1/queues?limit=10&after=a'",
     ),
     Endpoint(
@@ -145,6 +157,7 @@ QUEUES: Final = (
         answers={204: Answer("deleted")},
         problems=(Code.QUEUE_NOT_FOUND, Code.QUEUE_NOT_EMPTY),
         handler=handlers.delete_queue,
+        need=on(Permission.MANAGE, "queue"),
         example="curl -X DELETE '{url}/v1/queues/invoices?if_empty=true'",
     ),
 )
@@ -164,6 +177,7 @@ BINDINGS: Final = (
         },
         problems=(Code.EXCHANGE_NOT_FOUND, Code.QUEUE_NOT_FOUND),
         handler=handlers.post_binding,
+        need=on(Permission.MANAGE, "exchange"),
         example="""curl {url}/v1/exchanges/orders/bindings -d '{"queue": "invoices", "routing_key": "order.*"}'""",
     ),
     Endpoint(
@@ -176,6 +190,7 @@ BINDINGS: Final = (
         answers={200: Answer("a page of bindings, by id", {JSON: models.BindingList})},
         problems=(Code.EXCHANGE_NOT_FOUND,),
         handler=handlers.list_exchange_bindings,
+        need=on(Permission.SEE, "exchange"),
         example="curl {url}/v1/exchanges/orders/bindings",
     ),
     Endpoint(
@@ -188,6 +203,7 @@ BINDINGS: Final = (
         answers={200: Answer("a page of bindings, by id", {JSON: models.BindingList})},
         problems=(Code.QUEUE_NOT_FOUND,),
         handler=handlers.list_queue_bindings,
+        need=on(Permission.SEE, "queue"),
         example="curl {url}/v1/queues/invoices/bindings",
     ),
     Endpoint(
@@ -199,8 +215,9 @@ BINDINGS: Final = (
         answers={204: Answer("removed")},
         problems=(Code.BINDING_NOT_FOUND,),
         handler=handlers.delete_binding,
+        need=ANY_TOKEN,
         example="curl -X DELETE {url}/v1/bindings/1",
     ),
 )
 
-CONTROL: Final = (*EXCHANGES, *QUEUES, *BINDINGS, *REPAIR, *DEFINITIONS)
+CONTROL: Final = (*EXCHANGES, *QUEUES, *BINDINGS, *REPAIR, *DEFINITIONS, *TOKENS)

@@ -28,6 +28,7 @@ PIECE_BYTES: Final = 64 * 1024
 
 async def serve(call: Call, scope: Scope, receive: Receive, send: Send, request_id: tuple[bytes, bytes]) -> None:
     """Serve one request. Raises `Refused`, and `ClientGone` where nobody is left to answer."""
+    call.check(scope["headers"])
     body = await read_body(scope, receive, call.most_bytes(scope["headers"]))
     asked = AsgiRequest(scope, receive, body)
     work, make_answer = call.begin(asked)

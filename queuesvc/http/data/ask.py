@@ -71,7 +71,7 @@ class Asking:
             return await self._broker.request(command, address, wait_ms)
         except asyncio.CancelledError:
             if interruption.forgive():
-                raise request.ClientGone from None
+                raise interruption.reason() from None
             raise
         except Refused as refused:
             if refused.code is Code.UNROUTABLE and not envelope.mandatory:

@@ -1,25 +1,28 @@
-"""A wait that ends when the client leaves: a consumer that goes away must not take a message along (§5)."""
+"""A wait that ends when the client leaves, or may wait no more: neither must take a message along (§5)."""
 
 import asyncio
 
+from queuesvc.domain.tokens import no_longer_valid
 from queuesvc.http.data.wire import Request
+from queuesvc.http.request import ClientGone
 
 
 class Interruption:
-    """Cancels the task that made it when the client leaves, or when `now` is called.
+    """Cancels the task that made it when the client leaves, when its token ends, or when `now` is called.
 
-    The task tells such a cancellation from others by `forgive`.
+    The task tells such a cancellation from others by `forgive`, and then raises its `reason`.
     """
 
-    __slots__ = ("_asked", "_fired", "_stopped", "_task")
+    __slots__ = ("_asked", "_ended", "_fired", "_stopped", "_task")
 
     def __init__(self, asked: Request) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._asked = asked
-        self._fired = self._stopped = False
+        self._fired = self._stopped = self._ended = False
         asked.watch(self.now)
+        asked.grant.watch(self._end)
 
     def now(self) -> None:
         """Interrupt the task, once, unless stopped."""
@@ -31,7 +34,16 @@ class Interruption:
         """Interrupt no more."""
         self._stopped = True
         self._asked.unwatch()
+        self._asked.grant.unwatch(self._end)
 
     def forgive(self) -> bool:
         """Whether the task's `CancelledError` was ours, and only ours; it then goes on uncancelled."""
         return self._fired and self._task.uncancel() == 0
+
+    def reason(self) -> Exception:
+        """Why: `unauthenticated` where the token ended, and otherwise `ClientGone`."""
+        return no_longer_valid() if self._ended else ClientGone()
+
+    def _end(self) -> None:
+        self._ended = self._ended or not self._fired
+        self.now()

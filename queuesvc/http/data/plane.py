@@ -6,12 +6,15 @@ from typing import Final, NamedTuple
 
 from queuesvc.broker.broker import Broker
 from queuesvc.domain.limits import NAME, Limits, check_name
+from queuesvc.domain.tokens import Permission
+from queuesvc.http.access import Access
 from queuesvc.http.data.ask import Asking
 from queuesvc.http.data.envelopes import Envelopes
 from queuesvc.http.data.publish import Publishing, is_batch
 from queuesvc.http.data.receive import Receiving
 from queuesvc.http.data.settle import Settling
 from queuesvc.http.data.single import Single
+from queuesvc.http.data.table import DATA
 from queuesvc.http.data.transact import Transacting
 from queuesvc.http.data.values import is_reply_address
 from queuesvc.http.data.wire import Begun, Request
@@ -22,11 +25,23 @@ KEPT_PATHS: Final = 4096
 
 Begin = Callable[[Request], Begun]
 
+# What the rows of the table need, by the kind of thing and what follows its name in the path.
+PERMISSIONS: Final = {
+    (kind, verb): endpoint.need.permission
+    for endpoint in DATA
+    if len(parts := endpoint.path.split("/", 4)) == 5
+    for _, _, kind, _, verb in [parts]
+}
+
 
 class Call(NamedTuple):
-    """What serves the requests to one path. `begin` raises what it refuses."""
+    """What serves the requests to one path. `begin` raises what it refuses.
+
+    `check` refuses by the headers alone those who may not call it, before their body is read.
+    """
 
     begin: Begin
+    check: Callable[[Pairs], object]
     body_bytes: int
     batch_bytes: int
 
@@ -41,8 +56,9 @@ class DataPlane:
     A body of `always_bytes` is allowed in every call.
     """
 
-    def __init__(self, broker: Broker, limits: Limits) -> None:
+    def __init__(self, broker: Broker, limits: Limits, access: Access) -> None:
         self._limits = limits
+        self._access = access
         self.always_bytes = min(limits.body_bytes, limits.request_bytes)
         envelopes = Envelopes(limits)
         single = Single(limits, envelopes)
@@ -50,7 +66,7 @@ class DataPlane:
         asking = Asking(broker, limits, single)
         receiving = Receiving(broker, limits)
         settling = Settling(broker, limits)
-        self._transact = self._call(Transacting(broker, limits, envelopes).transact)
+        self._transact = self._call(Transacting(broker, limits, envelopes).transact, None)
         self._reply = publishing.reply
         self._kept: dict[str, Call] = {}
         # By the kind of thing and what follows its name in the path.
@@ -84,17 +100,30 @@ class DataPlane:
             return None
         if NAME.fullmatch(name) is None:
             if (kind, verb) == ("queues", "messages") and is_reply_address(name):
-                return self._call(partial(self._reply, name), single=True)
-            return self._call(partial(_refuse_name, name, kind.removesuffix("s")))
+                return self._call(partial(self._reply, name), None, single=True)
+            return self._call(partial(_refuse_name, name, kind.removesuffix("s")), None)
         # Only what has a name that can be is kept, so that what is kept is bounded in length too.
         if len(self._kept) >= KEPT_PATHS:
             self._kept.clear()
-        call = self._kept[path] = self._call(make(name), single=verb in ("messages", "request"))
+        single = verb in ("messages", "request")
+        call = self._kept[path] = self._call(make(name), PERMISSIONS[kind, verb], name, single=single)
         return call
 
-    def _call(self, begin: Begin, *, single: bool = False) -> Call:
+    def _call(self, begin: Begin, permission: Permission | None, name: str = "", *, single: bool = False) -> Call:
+        """A call that needs this permission on this name; None: any valid token will do."""
+        grant = self._access.grant
         batch_bytes = self._limits.request_bytes
-        return Call(begin, self._limits.body_bytes if single else batch_bytes, batch_bytes)
+
+        def admit(asked: Request) -> Begun:
+            """Begin, if the caller may."""
+            asked.grant = grant(asked.headers, permission, name)
+            return begin(asked)
+
+        def check(headers: Pairs) -> object:
+            """The same without beginning."""
+            return grant(headers, permission, name)
+
+        return Call(admit, check, self._limits.body_bytes if single else batch_bytes, batch_bytes)
 
 
 def _refuse_name(name: str, field: str, asked: Request) -> Begun:

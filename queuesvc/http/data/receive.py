@@ -57,7 +57,9 @@ class Receiving:
         raw = self._wants_raw(asked.headers)
         refuse_encoded(asked.headers)
         options = self._read(asked.query, asked.body)
-        command = Receive(queue, options.max_messages, options.lease_ms, options.consumer, options.auto_ack)
+        command = Receive(
+            queue, options.max_messages, options.lease_ms, options.consumer, options.auto_ack, asked.grant.id
+        )
         if raw:
             _check_raw(options)
             return self._wait(command, options.wait_ms, asked), partial(self._raw, queue)
@@ -78,7 +80,7 @@ class Receiving:
             return await self._broker.receive(command, wait_ms)
         except asyncio.CancelledError:
             if interruption.forgive():
-                raise request.ClientGone from None
+                raise interruption.reason() from None
             raise
         finally:
             interruption.stop()

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from queuesvc.domain.errors import Code
 from queuesvc.domain.limits import LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST, PRIORITY_MOST
+from queuesvc.domain.tokens import Permission
+from queuesvc.http.access import ANY_TOKEN, on
 from queuesvc.http.data import documents
 from queuesvc.http.data.ask import WAIT_SECONDS
 from queuesvc.http.data.cloudevents import BATCHED, STRUCTURED
@@ -71,6 +73,7 @@ _PUBLISH: Final = Endpoint(
         200: Answer("it was stored before, under the same idempotency key", {JSON: documents.OneOrMany}),
     },
     problems=(Code.EXCHANGE_NOT_FOUND, Code.UNROUTABLE, _REUSED, Code.QUEUE_FULL),
+    need=on(Permission.PUBLISH, "exchange"),
     example="curl '{url}/v1/exchanges/orders/messages?routing_key=order.created' "
     """-H 'Content-Type: application/json' -d '{"order": 7}'""",
 )
@@ -92,6 +95,7 @@ _PUBLISH_BATCH: Final = Endpoint(
         200: Answer("all of it was stored before, under the same idempotency keys", {JSON: documents.BatchResult}),
     },
     problems=(Code.EXCHANGE_NOT_FOUND, Code.UNROUTABLE, _REUSED, Code.QUEUE_FULL),
+    need=on(Permission.PUBLISH, "exchange"),
     example="""curl {url}/v1/exchanges/orders/messages/batch -d '{"messages": ["""
     """{"routing_key": "order.created", "json": {"order": 8}}, {"routing_key": "order.paid", "body": "8"}]}'""",
 )
@@ -109,6 +113,7 @@ PUBLISHING: Final = (
         segments={"queue": ("the queue's name, or the address of a reply", documents.TARGET_SCHEMA)},
         query=PROPERTIES[1:],
         problems=(Code.QUEUE_NOT_FOUND, _REUSED, Code.QUEUE_FULL),
+        need=on(Permission.PUBLISH, "queue"),
         example="curl {url}/v1/queues/invoices/messages -d 'hello'",
     ),
     replace(
@@ -118,6 +123,7 @@ PUBLISHING: Final = (
         summary="Publish many messages straight into a queue, all or none",
         query=PROPERTIES[1:],
         problems=(Code.QUEUE_NOT_FOUND, _REUSED, Code.QUEUE_FULL),
+        need=on(Permission.PUBLISH, "queue"),
         example="""curl {url}/v1/queues/invoices/messages/batch -H 'Content-Type: application/x-ndjson' """
         """--data-binary $'{"body": "one"}\\n{"body": "two"}'""",
     ),
@@ -140,6 +146,7 @@ CONSUMING: Final = (
             204: Answer("no message, where a raw body was asked for"),
         },
         problems=(Code.QUEUE_NOT_FOUND, Code.NOT_ACCEPTABLE),
+        need=on(Permission.CONSUME, "queue"),
         example="curl -X POST '{url}/v1/queues/invoices/receive?max_messages=10&wait_seconds=20'",
     ),
     Endpoint(
@@ -151,6 +158,7 @@ CONSUMING: Final = (
         body=Body("the receipts", {JSON: documents.AckRequest}),
         answers={200: Answer("how many, and which failed", {JSON: documents.AckResult})},
         problems=(Code.QUEUE_NOT_FOUND,),
+        need=on(Permission.CONSUME, "queue"),
         example="""curl {url}/v1/queues/invoices/ack -d '{"receipts": ["..."]}'""",
     ),
     Endpoint(
@@ -162,6 +170,7 @@ CONSUMING: Final = (
         body=Body("the receipts, and what to do", {JSON: documents.NackRequest}),
         answers={200: Answer("how many, and which failed", {JSON: documents.NackResult})},
         problems=(Code.QUEUE_NOT_FOUND,),
+        need=on(Permission.CONSUME, "queue"),
         example="""curl {url}/v1/queues/invoices/nack -d '{"receipts": ["..."], "delay_seconds": 5}'""",
     ),
     Endpoint(
@@ -173,6 +182,7 @@ CONSUMING: Final = (
         body=Body("the receipts, and for how long", {JSON: documents.ExtendRequest}),
         answers={200: Answer("how many, until when, and which failed", {JSON: documents.ExtendResult})},
         problems=(Code.QUEUE_NOT_FOUND,),
+        need=on(Permission.CONSUME, "queue"),
         example="""curl {url}/v1/queues/invoices/extend -d '{"receipts": ["..."], "lease_seconds": 60}'""",
     ),
 )
@@ -185,7 +195,8 @@ TOGETHER: Final = (
         "Transactions and requests",
         "Acknowledge, give back and publish, all or nothing",
         about="One receipt that does not settle (`lease-lost` or `gone`, naming it) and one publish that is refused "
-        "(naming its `index`) refuse it all. With the same `Idempotency-Key` again it is answered as the first time.",
+        "(naming its `index`) refuse it all. Each part needs what it would need by itself. With the same "
+        "`Idempotency-Key` again it is answered as the first time.",
         headers=(_KEY,),
         body=Body("what to do", {JSON: documents.Transaction}),
         answers={200: Answer("all of it is done", {JSON: documents.TransactionResult})},
@@ -198,6 +209,7 @@ TOGETHER: Final = (
             _REUSED,
             Code.QUEUE_FULL,
         ),
+        need=ANY_TOKEN,
         example="""curl {url}/v1/transactions -d '{"acks": [{"queue": "invoices", "receipts": ["..."]}], """
         """"publishes": [{"exchange": "orders", "routing_key": "invoice.paid", "json": {"order": 7}}]}'""",
     ),
@@ -218,6 +230,7 @@ TOGETHER: Final = (
         body=Body("the message's body", {"*/*": _ANY_BYTES, STRUCTURED: documents.EVENT_SCHEMA}, required=False),
         answers={200: Answer("the reply's body", {"*/*": _ANY_BYTES})},
         problems=(Code.EXCHANGE_NOT_FOUND, Code.UNROUTABLE, Code.QUEUE_FULL, Code.NO_REPLY),
+        need=on(Permission.PUBLISH, "exchange"),
         example="curl '{url}/v1/exchanges/orders/request?routing_key=price.ask&wait_seconds=5' -d '7'",
     ),
 )

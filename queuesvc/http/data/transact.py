@@ -7,6 +7,7 @@ from queuesvc.broker.broker import Broker
 from queuesvc.domain.commands import Ack, Nack, Publish, Transaction
 from queuesvc.domain.errors import Refused, invalid
 from queuesvc.domain.limits import Limits
+from queuesvc.domain.needs import needs
 from queuesvc.domain.replies import Transacted
 from queuesvc.http import request
 from queuesvc.http.data import results, settle, values
@@ -38,7 +39,10 @@ class Transacting:
         head = read_head(asked.headers)
         if head.message_headers or head.event_headers:
             raise invalid("headers", "the headers of a transaction's messages stand in its publishes")
-        return self._broker.submit(self._read(asked.body, head.idempotency_key or "")), self._done
+        transaction = self._read(asked.body, head.idempotency_key or "")
+        for permission, name in needs(transaction):
+            asked.grant.require(permission, name)
+        return self._broker.submit(transaction), self._done
 
     def _done(self, done: Transacted) -> Answer:
         published = results.results(done.published, self._broker.ids)

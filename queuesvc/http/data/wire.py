@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
+from queuesvc.broker.tokens import Grant
 from queuesvc.domain.errors import Code, Refused
 from queuesvc.http.request import Pairs
 
@@ -23,14 +24,16 @@ _JSON: Final = (b"content-type", b"application/json")
 class Request:
     """A request that is there as a whole, and whether its client still is.
 
-    `query` is what follows the `?`; the names of `headers` are lower-cased.
+    `query` is what follows the `?`; the names of `headers` are lower-cased. `grant` is what its client may do,
+    once that was looked at.
     """
 
-    __slots__ = ("body", "headers", "query")
+    __slots__ = ("body", "grant", "headers", "query")
 
     query: bytes
     headers: Pairs
     body: bytes
+    grant: Grant
 
     @abstractmethod
     def gone(self) -> bool:

@@ -184,7 +184,9 @@ async def test_the_migrations_are_numbered_from_one_and_booked(hand: Hand) -> No
 async def test_a_migration_that_fails_leaves_the_store_at_the_version_before(
     stored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad = migrations.Migration(2, "0002_bad.sql", "CREATE TABLE more (id INTEGER); INSERT INTO nowhere VALUES (1);")
+    bad = migrations.Migration(
+        len(KNOWN) + 1, "0009_bad.sql", "CREATE TABLE more (id INTEGER); INSERT INTO nowhere VALUES (1);"
+    )
     monkeypatch.setattr(migrations, "known", lambda: [*KNOWN, bad])
     with pytest.raises(StoreRefused, match="nowhere"):
         await SqliteStore(stored.parent).open()
@@ -197,15 +199,17 @@ async def test_a_migration_that_fails_leaves_the_store_at_the_version_before(
 
 
 async def test_a_next_migration_is_applied_to_what_is_stored(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    more = migrations.Migration(2, "0002_more.sql", "CREATE TABLE more (id INTEGER PRIMARY KEY);")
+    number = len(KNOWN) + 1
+    more = migrations.Migration(number, "0009_more.sql", "CREATE TABLE more (id INTEGER PRIMARY KEY);")
     monkeypatch.setattr(migrations, "known", lambda: [*KNOWN, more])
     for _ in range(2):
         hand = Hand(stored.parent)
         await hand.open()
         assert (await hand.stats("q")).ready == 200
         await hand.close()
-    assert look(stored, "PRAGMA user_version") == [(2,)]
-    assert look(stored, "SELECT number, name FROM migration") == [(1, "0001_store.sql"), (2, "0002_more.sql")]
+    assert look(stored, "PRAGMA user_version") == [(number,)]
+    names = [*((one.number, one.name) for one in KNOWN), (number, "0009_more.sql")]
+    assert look(stored, "SELECT number, name FROM migration") == names
     monkeypatch.undo()
     assert "newer" in await refusal(stored.parent)
 
