@@ -18,6 +18,7 @@ from queuesvc.cli.app import make_cli
 from queuesvc.cli.logs import set_up_logs
 from queuesvc.http.app import create_app
 from queuesvc.http.direct import Edge
+from queuesvc.http.door import TOLD_MOST
 from queuesvc.http.guard import Guard
 from queuesvc.http.server import CannotListen, Server, address_of, bind, is_loopback
 from queuesvc.http.tls import BadCertificate, server_context
@@ -27,6 +28,8 @@ from queuesvc.store.sqlite.store import SqliteStore
 
 FAILED: Final = 1
 OPEN_FILES: Final = 65_536
+OTHER_FILES: Final = 64 + TOLD_MOST
+"""Those of the store and such, and of connections that are one too many and are told so."""
 
 log = logging.getLogger("queuesvc")
 
@@ -49,7 +52,7 @@ def serve(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
-    _allow_many_connections()
+    most_connections = _allow_many_connections()
     tls = server_context(settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
     _refuse_strangers(settings, listener)
     limits = settings.limits.limits()
@@ -67,6 +70,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
             patience_seconds=settings.slow_client_seconds,
             edge=Edge(app.data, app.guard, app.request_ids) if settings.short_way else None,
             tls=tls,
+            connections=min(settings.limits.connections, most_connections),
         )
         watch = asyncio.create_task(_stop_when_broken(broker, server))
         if signals.watched_by(broker, server):
@@ -119,12 +123,14 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
     print(f"queuesvc {__version__} listening on {address}, storing in {where}", flush=True)
 
 
-def _allow_many_connections() -> None:
-    """Each receive that waits holds a connection, and shells often allow a thousand files only."""
+def _allow_many_connections() -> int:
+    """How many there can be. Each receive that waits holds one, and shells often allow a thousand files only."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return OPEN_FILES if soft == resource.RLIM_INFINITY else max(1, soft - OTHER_FILES)
 
 
 class Signals:

@@ -1,5 +1,6 @@
 """What an operator may set, and where from: flags, then environment, then file, then the default."""
 
+import dataclasses
 import os
 import re
 import tomllib
@@ -67,9 +68,11 @@ class LimitSettings(BaseModel):
     wait_seconds: float = Field(default=_LIMITS.wait_seconds, ge=0, allow_inf_nan=False)
     delay_seconds: float = Field(default=_LIMITS.delay_seconds, ge=0, allow_inf_nan=False)
 
+    connections: int = Field(default=20_000, gt=0)
+
     def limits(self) -> Limits:
-        """The same as the broker takes them."""
-        return Limits(**self.model_dump())
+        """Those that the broker takes."""
+        return Limits(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Limits)})
 
 
 class Settings(BaseSettings):

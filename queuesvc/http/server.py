@@ -14,11 +14,14 @@ from starlette.types import ASGIApp
 
 from queuesvc.http.connection import Connection
 from queuesvc.http.direct import Edge
+from queuesvc.http.door import Door, TlsListener
 
 KEEP_ALIVE_SECONDS: Final = 75
 """How long an idle connection is kept: longer than the longest wait, so that a poller keeps its own."""
 
 BACKLOG: Final = 2048
+CONNECTIONS: Final = 20_000
+GOODBYE_SECONDS: Final = 0.2
 
 
 class CannotListen(Exception):
@@ -64,7 +67,8 @@ class Server(uvicorn.Server):
 
     `on_started` is called once it takes requests. A request under way is
     waited for at `stop`, for `shutdown_seconds` at most. Plain requests of the data plane's are answered by
-    the `edge`; without one all are the app's. With `tls` it speaks HTTPS, and a handshake may take `patience_seconds`.
+    the `edge`; without one all are the app's. Of more than `connections` at a time each is answered with a 503.
+    With `tls` it speaks HTTPS, and a handshake may take `patience_seconds`.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Server(uvicorn.Server):
         patience_seconds: float,
         edge: Edge | None = None,
         tls: ssl.SSLContext | None = None,
+        connections: int = CONNECTIONS,
     ) -> None:
         protocol: Any = functools.partial(Connection, patience_seconds=patience_seconds, edge=edge)
         super().__init__(
@@ -94,37 +99,45 @@ class Server(uvicorn.Server):
             )
         )
         self.on_started = on_started
+        self._door = Door(self.server_state.connections, connections)
         self._tls = tls
         self._patience_seconds = patience_seconds
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, and say so. (uvicorn's own sets no deadline for a handshake but a minute.)"""
+        """Begin to listen, and say so. (uvicorn's own lets in whoever comes.)"""
         await self.lifespan.startup()
-        loop = asyncio.get_running_loop()
-        seconds = self._patience_seconds if self._tls is not None else None
-        self.servers = [
-            await loop.create_server(
-                self._make_connection,
-                sock=listener,
-                backlog=BACKLOG,
-                ssl=self._tls,
-                ssl_handshake_timeout=seconds,
-                ssl_shutdown_timeout=seconds,
-            )
-            for listener in sockets or ()
-        ]
+        self.servers = [await self._listen(listener) for listener in sockets or ()]
         self.started = True
         self.on_started()
 
-    def _make_connection(self) -> Connection:
+    async def _listen(self, listener: socket.socket) -> Any:
+        if self._tls is None:
+            loop = asyncio.get_running_loop()
+            return await loop.create_server(self._make_connection, sock=listener, backlog=BACKLOG)
+        server = TlsListener(listener, self._door, self._tls, self._patience_seconds, self._make_connection)
+        server.start(BACKLOG)
+        return server
+
+    def _make_connection(self) -> asyncio.Protocol:
+        if self._door.full:
+            return self._door.turn_away()
         make = cast(Callable[..., Connection], self.config.http_protocol_class)
         return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Wait for the requests under way, then tell those that are left that it is over."""
+        self._door.close()
+        asyncio.get_running_loop().call_later(GOODBYE_SECONDS, self._leave)
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             cast(Connection, connection).cut_off()
+
+    def _leave(self) -> None:
+        """Do not wait for clients to say goodbye, too: with TLS they should, and a pool of idle ones does not."""
+        for connection in list(self.server_state.connections):
+            transport = connection.transport
+            if transport.is_closing() and not transport.get_write_buffer_size():
+                transport.abort()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ from queuesvc import __version__
 from tests.conftest import check_log
 from tests.support.server import Server
 from tests.support.stores import look
+from tests.support.until import wait_until
 
 Answer = httpx2.Response
 
@@ -243,11 +244,21 @@ def test_second_signal_does_not_wait(tmp_path: Path) -> None:
             with httpx2.Client(base_url=server.url) as http:
                 assert http.get("/healthz").status_code == 200
             os.kill(server.pid, signal.SIGTERM)
+            wait_until(lambda: not listens(server), "the first signal")  # two at once would be one
             assert server.stop() == 0
         check_log(server)
         assert "ASGI" not in server.log
     finally:
         server.close()
+
+
+def listens(server: Server) -> bool:
+    """Whether it takes connections."""
+    try:
+        socket.create_connection((server.host, server.port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def test_log_is_json_lines_where_nobody_looks_on(tmp_path: Path) -> None:
