@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from queuesvc.domain.messages import Lease
+from queuesvc.domain.messages import Lease, Message
 from queuesvc.domain.model import Binding, Content, Exchange, QueueSettings
 from queuesvc.domain.replies import Delivery, Received
 from queuesvc.domain.tokens import Token
@@ -144,7 +144,7 @@ class Effects:
     inserts: list[NewMessage] = field(default_factory=list)
     updates: list[Changed] = field(default_factory=list)
     deaths: dict[int, str] = field(default_factory=dict)
-    deletes: list[int] = field(default_factory=list)
+    deletes: list[Message] = field(default_factory=list)
     leases: dict[int, Lease] = field(default_factory=dict)
     leases_ended: list[int] = field(default_factory=list)
     touched: set[int] = field(default_factory=set)

@@ -49,7 +49,8 @@ class MemoryStore:
         gone = {change.id for change in effects.topology if isinstance(change, QueueDropped)}
         dropped = [number for number, queue_id in self._queue_ids.items() if queue_id in gone] if gone else []
         purged = [number for purge in effects.purges for number in _numbers(purge.runs)]
-        for number in {*effects.deletes, *dropped, *purged}:
+        deleted = [message.number for message in effects.deletes]
+        for number in {*deleted, *dropped, *purged}:
             del self._contents[number], self._queue_ids[number]
         return applied
 

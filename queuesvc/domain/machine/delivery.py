@@ -50,7 +50,7 @@ def _ack_at_once(
 ) -> Leased:
     for message in messages:
         state.forget(queue, message)
-        state.effects.deletes.append(message.number)
+        state.effects.deletes.append(message)
     queue.totals.acked += len(messages)
     return Leased(picks=picks)
 

@@ -281,7 +281,7 @@ class State:
         self.leave_state(queue, message)
         self.end_lease(message)
         self.forget(queue, message)
-        self.effects.deletes.append(message.number)
+        self.effects.deletes.append(message)
 
     def forget(self, queue: Queue, message: Message) -> None:
         """The queue knows it no more. (Its row, and its state's count, are the caller's.)"""

@@ -80,31 +80,38 @@ def _is_shared(message: NewMessage) -> bool:
     return message.copies > 1 and len(message.content.body) >= SHARED_BYTES
 
 
-def message_rows(messages: Iterable[NewMessage]) -> Iterator[Row]:
-    """The columns of new messages."""
+def message_rows(messages: Iterable[NewMessage]) -> tuple[list[Row], list[Row]]:
+    """The columns of new messages: of plain ones, which are nothing but ready (`add_plain`), and of all others."""
+    plain: list[Row] = []
+    others: list[Row] = []
     for message in messages:
-        content = message.content
-        body = content.body
+        number, queue_id, priority, visible_at, ttl_ms, group, copies, content = message
+        first, published_at, expires_at, exchange, routing_key, properties, deaths, body = content
         size = len(body)
-        shared = _is_shared(message)
-        yield (
-            message.number,
-            message.queue_id,
-            message.priority,
-            size,
-            content.published_at,
-            message.visible_at,
-            content.expires_at,
-            message.ttl_ms,
-            message.group,
-            content.first,
-            content.first if shared else 0,
-            content.exchange,
-            content.routing_key,
-            content.properties,
-            content.deaths,
-            b"" if shared else body if size > _COPIED_BYTES else bytearray(body),
-        )
+        bound = body if size > _COPIED_BYTES else bytearray(body)
+        shared = copies > 1 and size >= SHARED_BYTES
+        head = (number, queue_id, priority, size, published_at)
+        if shared or visible_at or expires_at or ttl_ms or group or deaths:
+            special = (visible_at, expires_at, ttl_ms, group, first, first if shared else 0)
+            others.append((*head, *special, exchange, routing_key, properties, deaths, b"" if shared else bound))
+        else:
+            plain.append((*head, first, exchange, routing_key, properties, bound))
+    return plain, others
+
+
+def runs_of(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Numbers as runs from-to, in order. What was published together is mostly acknowledged together."""
+    runs: list[tuple[int, int]] = []
+    low = high = -1
+    for number in sorted(numbers):
+        if number != high + 1:
+            if low >= 0:
+                runs.append((low, high))
+            low = number
+        high = number
+    if low >= 0:
+        runs.append((low, high))
+    return runs
 
 
 def body_rows(messages: Iterable[NewMessage]) -> list[Row]:

@@ -13,4 +13,10 @@ def load(text: str) -> dict[str, str]:
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
+def repeated(insert: str, times: int) -> str:
+    """The same INSERT with so many rows instead of one: a step of SQLite's for all of them, not for each."""
+    head, row = insert.removesuffix(";").rsplit("VALUES ", 1)
+    return f"{head}VALUES {', '.join([row] * times)};"
+
+
 SQL: Final = load((files("queuesvc.store.sqlite") / "statements.sql").read_text("utf-8"))

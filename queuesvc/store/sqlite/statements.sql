@@ -58,6 +58,12 @@ INSERT INTO message (id, queue_id, priority, size, published_at, visible_at, exp
                      first, body_id, exchange, routing_key, properties, deaths, body)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: add_plain
+INSERT INTO message (id, queue_id, priority, size, published_at, visible_at, expires_at, ttl_ms, message_group,
+                     deliveries, failures, lease_id, standing,
+                     first, body_id, exchange, routing_key, properties, deaths, body)
+VALUES (?, ?, ?, ?, ?, 0, 0, 0, '', 0, 0, 0, 0, ?, 0, ?, ?, ?, '', ?);
+
 -- name: add_body
 INSERT INTO body (id, refs, body) VALUES (?, ?, ?);
 
@@ -85,8 +91,14 @@ FROM message WHERE id IN (SELECT value FROM json_each(?));
 -- name: get_copy
 SELECT id FROM message WHERE id BETWEEN ? AND ? AND queue_id = ? AND first = ?;
 
--- name: delete_message
-DELETE FROM message WHERE id = ?;
+-- name: release_body
+UPDATE body SET refs = refs - 1 WHERE id = (SELECT body_id FROM message WHERE id = ?);
+
+-- name: drop_body
+DELETE FROM body WHERE refs = 0 AND id = (SELECT body_id FROM message WHERE id = ?);
+
+-- name: delete_messages
+DELETE FROM message WHERE id BETWEEN ? AND ?;
 
 -- name: get_leases
 SELECT id, queue_id, consumer, until, members, untils FROM lease ORDER BY id;
@@ -120,6 +132,14 @@ SELECT id, queue_id, next_id, runs FROM reclaim ORDER BY id LIMIT 1;
 
 -- name: reclaim_end
 SELECT max(id) FROM (SELECT id FROM message WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?);
+
+-- name: reclaim_refs
+UPDATE body SET refs = refs - 1
+WHERE id IN (SELECT body_id FROM message WHERE id BETWEEN ? AND ? AND queue_id = ?);
+
+-- name: reclaim_bodies
+DELETE FROM body
+WHERE refs = 0 AND id IN (SELECT body_id FROM message WHERE id BETWEEN ? AND ? AND queue_id = ?);
 
 -- name: reclaim_messages
 DELETE FROM message WHERE id BETWEEN ? AND ? AND queue_id = ?;

@@ -38,7 +38,9 @@ def _reclaim(connection: sqlite3.Connection) -> bool:
                 at += 2
                 left -= 1
             else:
-                connection.execute(SQL["reclaim_messages"], (low, end, queue_id))
+                # A queue has at most one copy of a publish, so each body loses one.
+                for statement in (SQL["reclaim_refs"], SQL["reclaim_bodies"], SQL["reclaim_messages"]):
+                    connection.execute(statement, (low, end, queue_id))
                 left -= end - low + 1
                 next_id = end + 1
         if at >= len(numbers):

@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 from array import array
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import NamedTuple, TypeVar
 
 import orjson
@@ -14,6 +15,7 @@ from queuesvc.domain.effects import (
     Effects,
     ExchangeDropped,
     ExchangePut,
+    NewMessage,
     QueueDropped,
     QueuePut,
     TokenDropped,
@@ -21,12 +23,17 @@ from queuesvc.domain.effects import (
     Topology,
 )
 from queuesvc.domain.machine.state import Numbers
+from queuesvc.domain.messages import Message
 from queuesvc.domain.model import Content
 from queuesvc.store.interface import StoreBroken, StoreUnavailable
 from queuesvc.store.sqlite import rows
-from queuesvc.store.sqlite.statements import SQL
+from queuesvc.store.sqlite.statements import SQL, repeated
 
 T = TypeVar("T")
+
+# A step of SQLite's gives the interpreter lock away and must get it back: so many rows share one.
+ROWS_AT_ONCE = 32
+_ADD_MANY_PLAIN = repeated(SQL["add_plain"], ROWS_AT_ONCE)
 
 
 class Batch(NamedTuple):
@@ -94,15 +101,14 @@ def _write_all(connection: sqlite3.Connection, batch: Batch) -> dict[int, Conten
     for change in effects.topology:
         _write_topology(connection, change, batch.last_message)
     if effects.inserts:
-        connection.executemany(SQL["add_body"], rows.body_rows(effects.inserts))
-        connection.executemany(SQL["add_message"], rows.message_rows(effects.inserts))
+        _insert(connection, effects.inserts)
     if effects.updates:
         connection.executemany(SQL["change_message"], effects.updates)
     if effects.deaths:
         connection.executemany(SQL["set_deaths"], ((deaths, number) for number, deaths in effects.deaths.items()))
     contents = read_contents(connection, batch.wanted)
     if effects.deletes:
-        connection.executemany(SQL["delete_message"], zip(effects.deletes, strict=True))
+        _delete(connection, effects.deletes)
     for purged in effects.purges:
         connection.execute(SQL["add_reclaim"], (purged.queue_id, purged.runs.tobytes()))
     if effects.leases:
@@ -119,6 +125,27 @@ def _write_all(connection: sqlite3.Connection, batch: Batch) -> dict[int, Conten
     connection.executemany(SQL["put_totals"], batch.totals)
     connection.execute(SQL["put_meta"], (numbers.message, numbers.lease, numbers.queue, numbers.binding, batch.now))
     return contents
+
+
+def _insert(connection: sqlite3.Connection, messages: list[NewMessage]) -> None:
+    bodies = rows.body_rows(messages)
+    if bodies:
+        connection.executemany(SQL["add_body"], bodies)
+    plain, others = rows.message_rows(messages)
+    rest = len(plain) % ROWS_AT_ONCE
+    for at in range(rest, len(plain), ROWS_AT_ONCE):
+        connection.execute(_ADD_MANY_PLAIN, tuple(chain.from_iterable(plain[at : at + ROWS_AT_ONCE])))
+    connection.executemany(SQL["add_plain"], plain[:rest])
+    connection.executemany(SQL["add_message"], others)
+
+
+def _delete(connection: sqlite3.Connection, messages: list[Message]) -> None:
+    """Remove the rows of messages, and each body with the last of its copies."""
+    large = [(message.number,) for message in messages if message.size >= rows.SHARED_BYTES]
+    if large:
+        connection.executemany(SQL["release_body"], large)
+        connection.executemany(SQL["drop_body"], large)
+    connection.executemany(SQL["delete_messages"], rows.runs_of(message.number for message in messages))
 
 
 def _write_topology(connection: sqlite3.Connection, change: Topology, last_message: int) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from queuesvc.store.sqlite.statements import SQL, load
+from queuesvc.store.sqlite.statements import SQL, load, repeated
 from tests.support.stores import Hand, reading
 
 # Read once, when a store is opened.
@@ -65,7 +65,11 @@ def test_no_scan_while_the_broker_runs(plans: dict[str, list[str]], name: str) -
         ("get_content", "SEARCH body USING INTEGER PRIMARY KEY (rowid=?)"),
         ("get_contents", "SEARCH message USING INTEGER PRIMARY KEY (rowid=?)"),
         ("get_contents", "SEARCH body USING INTEGER PRIMARY KEY (rowid=?)"),
-        ("delete_message", "SEARCH message USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("delete_messages", "SEARCH message USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        ("release_body", "SEARCH body USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("release_body", "SEARCH message USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("drop_body", "SEARCH body USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("drop_body", "SEARCH message USING INTEGER PRIMARY KEY (rowid=?)"),
         ("change_message", "SEARCH message USING INTEGER PRIMARY KEY (rowid=?)"),
         ("set_deaths", "SEARCH message USING INTEGER PRIMARY KEY (rowid=?)"),
         ("drop_lease", "SEARCH lease USING INTEGER PRIMARY KEY (rowid=?)"),
@@ -73,6 +77,10 @@ def test_no_scan_while_the_broker_runs(plans: dict[str, list[str]], name: str) -
         ("put_meta", "SEARCH meta USING INTEGER PRIMARY KEY (rowid=?)"),
         ("reclaim_end", "SEARCH message USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
         ("reclaim_messages", "SEARCH message USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        ("reclaim_refs", "SEARCH body USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("reclaim_refs", "SEARCH message USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        ("reclaim_bodies", "SEARCH body USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("reclaim_bodies", "SEARCH message USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
     ],
 )
 def test_what_is_hot_goes_by_the_key(plans: dict[str, list[str]], name: str, by: str) -> None:
@@ -83,14 +91,8 @@ def test_start_up_reads_the_messages_in_one_go_by_number(plans: dict[str, list[s
     assert plans["get_messages"] == ["SCAN message"]
 
 
-async def test_the_trigger_finds_a_body_by_its_key(hand: Hand) -> None:
-    (trigger,) = hand.rows("SELECT sql FROM sqlite_schema WHERE type = 'trigger'")
-    statements = re.findall(r"(UPDATE body[^;]*|DELETE FROM body[^;]*);", trigger[0])
-    assert len(statements) == 2
-    with reading(hand.file) as db:
-        for statement in statements:
-            plan = [row[3] for row in db.execute("EXPLAIN QUERY PLAN " + statement.replace("old.body_id", "?"), (1,))]
-            assert plan == ["SEARCH body USING INTEGER PRIMARY KEY (rowid=?)"]
+def test_an_insert_of_many_rows_is_the_one_of_one_row() -> None:
+    assert repeated("INSERT INTO t (a, b) VALUES (?, 0);", 3) == "INSERT INTO t (a, b) VALUES (?, 0), (?, 0), (?, 0);"
 
 
 def test_the_loader_takes_statements_by_name() -> None:

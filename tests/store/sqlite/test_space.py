@@ -12,6 +12,7 @@ from queuesvc.domain.model import Exchange, ExchangeType, QueueSettings
 from queuesvc.store.sqlite import upkeep
 from queuesvc.store.sqlite.rows import SHARED_BYTES
 from queuesvc.store.sqlite.store import SqliteStore
+from queuesvc.store.sqlite.write import ROWS_AT_ONCE
 from tests.support import brokers
 from tests.support.brokers import bodies, envelope, receipts, running, stats_of, to_queue
 from tests.support.stores import Hand, reading
@@ -82,6 +83,37 @@ async def test_an_auto_ack_and_a_deleted_queue_let_go_of_their_copies(fan: Hand)
     await fan.maintain()
     assert fan.rows("SELECT refs FROM body") == [(1,)]
     assert bodies(await fan.receive("d")) == [b"x" * 5000]
+
+
+async def test_a_purge_lets_go_of_its_copies_and_of_bodies_that_nobody_else_has(fan: Hand) -> None:
+    await fan.do(c.PutQueue("e", QueueSettings()), c.Bind("fan", queue="e"))
+    await fan.do(fan_out(b"x" * 5000))
+    await fan.do(c.PurgeQueue("e"), c.PurgeQueue("a"))
+    await fan.maintain()
+    assert fan.rows("SELECT refs FROM body") == [(3,)]
+    await fan.do(*(c.PurgeQueue(name) for name in ("b", "c", "d")))
+    await fan.maintain()
+    assert fan.rows("SELECT count(*) FROM body") == fan.rows("SELECT count(*) FROM message") == [(0,)]
+
+
+@pytest.mark.parametrize("count", [ROWS_AT_ONCE - 1, ROWS_AT_ONCE, 2 * ROWS_AT_ONCE + 1])
+async def test_many_of_all_kinds_are_stored_as_they_came_and_only_those_acknowledged_go(fan: Hand, count: int) -> None:
+    """Plain ones go many to a statement, and are removed in runs of their numbers; others stand between them."""
+    plain = [envelope(f"plain {number}", "q") for number in range(count)]
+    special = [envelope("in a group", "q", group="g"), envelope("that ends", "q", ttl_ms=60_000)]
+    await fan.queue("q")
+    await fan.do(c.Publish((*plain[:2], *special, *plain[2:]), queue="q"), fan_out(b"z" * 5000))
+    received = await fan.receive("q", 1000)
+    expected = [e.body for e in (*plain[:2], *special, *plain[2:])]
+    assert bodies(received) == expected
+    kept = {1, 2, count}
+    settled = [receipt for at, receipt in enumerate(receipts(received)) if at not in kept]
+    assert await fan.ack("q", *settled) == count - 1
+    await fan.reopen()
+    fan.now += 30_001
+    await fan.tick()
+    assert bodies(await fan.receive("q", 1000)) == [expected[at] for at in sorted(kept)]
+    assert [bodies(await fan.receive(name)) for name in QUEUES] == [[b"z" * 5000]] * 4
 
 
 # --- what has passed through ------------------------------------------------------------
