@@ -68,6 +68,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
             lambda: _announce(settings, listener),
             shutdown_seconds=settings.shutdown_seconds,
             patience_seconds=settings.slow_client_seconds,
+            held_bytes=settings.slow_client_bytes,
             edge=Edge(app.data, app.guard, app.request_ids) if settings.short_way else None,
             tls=tls,
             connections=min(settings.limits.connections, most_connections),

@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     slow_client_seconds: float = Field(
         default=30, gt=0, allow_inf_nan=False, description="How long a request may come in at less than 1 KiB a second."
     )
+    slow_client_bytes: int = Field(
+        default=256 * 1024 * 1024, gt=0, description="How much is held for clients that send or read slowly, in all."
+    )
     short_way: bool = Field(
         default=True, description="Answer plain publishes, receives and settles without ASGI; false is for comparison."
     )

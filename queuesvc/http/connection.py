@@ -1,8 +1,9 @@
 """One client's connection: uvicorn's own, with patience that ends, refusals in our words and a short way.
 
-uvicorn waits without end for a request that a client has begun, and takes heads of
-any size. Here a request must come at a rate that a real client has, or
-its connection is closed, and what cannot be parsed is answered as a problem.
+uvicorn waits without end for a request that a client has begun and for one that reads nothing, and takes
+heads of any size. Here a request must come, and an answer be read, at a rate that a real client has, or the
+connection is closed; what all of them hold in memory is bounded (`held.py`); what cannot be
+parsed, or could be understood in two ways, is answered as a problem.
 
 A plain request of the data plane's takes the short way (`direct.py`); any other is the ASGI app's, on the
 same connection. Requests are answered one after the other: one that was pipelined behind another is
@@ -18,27 +19,37 @@ import asyncio
 import functools
 import math
 import uuid
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import httptools
-from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from queuesvc.domain.errors import Code, Refused
+from queuesvc.http.after_head import parser_after_head
 from queuesvc.http.direct import Direct, Edge
 from queuesvc.http.guard import HEADERS as OF_BROWSERS
-from queuesvc.http.problems import render, send_problem, shutting_down
+from queuesvc.http.held import Held
+from queuesvc.http.patience import Patience
+from queuesvc.http.problems import render
 from queuesvc.http.request import malformed
-from queuesvc.http.request_ids import REQUEST_ID
+from queuesvc.http.serving import serve
+from queuesvc.http.strict import unfit
 
 HEAD_BYTES: Final = 64 * 1024
 """The most that a request's line and headers may be: four times what a message's headers may."""
 
 LARGE_HEAD: Final = f"the request's line and headers are larger than {HEAD_BYTES} bytes"
 
-SLOWEST_BYTES_PER_SECOND: Final = 1024
+FRAMING_BYTES: Final = 64 * 1024
+"""So much more than twice its body's bytes may a request's chunks, extensions and trailers be."""
 
+ENDLESS_FRAMING: Final = "there is more to the chunks of this body than there is in them"
 
-FRAMING: Final = (b"content-length", b"transfer-encoding")
+UNREAD_BYTES: Final = 16 * 1024 * 1024
+"""How much of a body is read to no end, once its request was answered, before the connection is closed."""
+
+SMALL_BYTES: Final = 64 * 1024
+"""What a connection may hold without its being counted, so that small requests have room when large ones have none."""
 
 PIPELINED_MOST: Final = 16
 """So many requests may wait behind the one that is served before no more are read."""
@@ -50,18 +61,24 @@ NOT_PLAIN: Final = frozenset({b"connection", b"expect", b"transfer-encoding", b"
 KEEP_ALIVE: Final = (b"connection", b"keep-alive")
 """But this says only what goes without saying."""
 
+NOT_HTTP: Final = malformed("not an HTTP request")
+
+TOO_MUCH_HELD: Final = "too much is coming in slowly"
+
 
 class Connection(HttpToolsProtocol):
-    """A connection that gives up on a request of which less than 1 KiB a second comes in.
+    """A connection that gives up on a request of which less than 1 KiB a second comes in, or on an
+    answer of which no more is read.
 
-    It looks every `patience_seconds`. A connection on which nothing was asked yet has as long
-    to begin. Waiting for our own answer, or for us to take what was sent, is no fault of the client.
-    Without an `edge` every request is the ASGI app's.
+    It looks every `patience_seconds`. Without an `edge` every request is the ASGI app's.
     """
 
-    def __init__(self, *args: Any, patience_seconds: float, edge: Edge | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, patience_seconds: float, held: Held, edge: Edge | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.patience_seconds = patience_seconds
+        self.patience = Patience(self, patience_seconds)
+        self.held = held
         self.edge = edge
         self.reading = True
         self.in_head = True
@@ -70,29 +87,31 @@ class Connection(HttpToolsProtocol):
         self.known_host: bytes | None = None
         """the last `Host` that was found to be ours: it hardly ever changes"""
         self.declared_bytes = b"0"
-        self.head_bytes = 0
-        self.window_bytes = 0
-        self.refusal = "not an HTTP request"
+        self.head_bytes = self.body_bytes = self.wire_bytes = 0
+        self.holds_body = False
+        self.refusal: Refused = NOT_HTTP
         self.refusal_due = False
-        self.timer: asyncio.TimerHandle | None = None
         self.idle_since = math.inf
         self.served: Any = None
         """the request whose turn it is: uvicorn's cycle or a `Direct`"""
-        self.held: tuple[Any, Any] | None = None
+        self.postponed: tuple[Any, Any] | None = None
         """`served`, and the app that it is for, until the client reads"""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is here: it has to say something soon."""
         super().connection_made(transport)
-        self._start_timer()
+        self.patience.start()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone. Of pipelined requests uvicorn tells only the newest: we tell the one that is served."""
-        self._stop_timer()
+        self.patience.stop()
         self._unset_keepalive_if_required()
         if isinstance(self.cycle, Direct):
             self.cycle = None
         super().connection_lost(exc)
+        self.held.put(self._refuse_body, 0)
+        self.held.put(self._drop, 0)
+        self.pipeline.clear()
         if self.served is None or self.served.response_complete:
             return
         if isinstance(self.served, Direct):
@@ -106,12 +125,19 @@ class Connection(HttpToolsProtocol):
         if isinstance(self.served, Direct):
             self.served.cut_off()
 
+    def pause_writing(self) -> None:
+        """The client does not read as fast as we write."""
+        super().pause_writing()
+        self.patience.pauses += 1
+        self.held.put(self._drop, self._unread())
+
     def resume_writing(self) -> None:
         """The client reads again."""
         super().resume_writing()
-        if self.held is not None:
-            held, self.held = self.held, None
-            self._start_asgi_task(*held)
+        self.held.put(self._drop, 0)
+        if self.postponed is not None:
+            postponed, self.postponed = self.postponed, None
+            self._start_asgi_task(*postponed)
         elif isinstance(self.served, Direct):
             self.served.go_on()
 
@@ -119,31 +145,33 @@ class Connection(HttpToolsProtocol):
         """Some of a request, or several at once."""
         if self.refusal_due:
             return
+        count = len(data)
         if self.in_head:
-            self.head_bytes += len(data)
-        self.window_bytes += len(data)
+            self.head_bytes += count
+        self.patience.came_bytes += count
+        self.wire_bytes += count
         self.idle_since = math.inf
         self._parse(data)
-        if self.in_head and self.head_bytes > HEAD_BYTES and not self.transport.is_closing():
-            self._refuse(LARGE_HEAD)
-        if not self.reading:
-            self._stop_timer()
-        elif self.timer is None:
-            self._start_timer()
+        if self.reading or self.pipeline or self.holds_body:
+            self._bound()
 
     # --- what the parser tells --------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         self.reading = self.in_head = self.plain = True
+        self.patience.requests += 1
         self.declared_bytes = b"0"
         self.host = None
+        self.body_bytes = 0
         self.expect_100_continue = False
         self.url = b""
         self.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers."""
+        """One of its headers. What follows a body as a trailer is nobody's, and may not pass for one of them."""
+        if not self.in_head:
+            return
         name = name.lower()
         self.headers.append((name, value))
         if name == b"content-length":
@@ -158,12 +186,22 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there."""
         if self.head_bytes > HEAD_BYTES and self._head_size() > HEAD_BYTES:
-            self.refusal = LARGE_HEAD
-            raise ValueError(self.refusal)  # ends the parsing
-        if self.parser.get_method() == b"CONNECT":
-            self.refusal = "this is no proxy"
-            raise ValueError(self.refusal)
-        direct = self._direct() if self.plain and self.edge is not None else None
+            self._end_parsing(LARGE_HEAD)
+        version = self.parser.get_http_version()
+        method = self.parser.get_method()
+        if (
+            method != b"POST"
+            or version != "1.1"
+            or self.host is None
+            or not self.plain
+            or not self.url.startswith(b"/")
+        ):
+            why = unfit(version, method, self.url, self.headers)
+            if why is not None:
+                self._end_parsing(why)
+        direct = None
+        if self.plain and self.edge is not None and method == b"POST" and version == "1.1":
+            direct = self._direct()
         if direct is None:
             self._make_scope()
             super().on_headers_complete()
@@ -179,10 +217,11 @@ class Connection(HttpToolsProtocol):
         elif self.pipeline:
             self.flow.resume_reading()
         self.in_head = False
-        self.head_bytes = 0
+        self.head_bytes = self.wire_bytes = 0
 
     def on_body(self, body: bytes) -> None:
         """Some of its body."""
+        self.body_bytes += len(body)
         if isinstance(self.cycle, Direct):
             self.cycle.add(body)
         else:
@@ -205,8 +244,10 @@ class Connection(HttpToolsProtocol):
             return
         self.server_state.total_requests += 1
         if self.refusal_due:
-            self.send_400_response(self.refusal)
+            self._send_refusal()
             return
+        if self.holds_body:
+            self._bound()
         self.flow.resume_reading()
         # One timer for as long as requests keep coming, rather than one for each.
         self.idle_since = self.loop.time()
@@ -231,8 +272,6 @@ class Connection(HttpToolsProtocol):
     def _direct(self) -> Any:
         """The request whose head was read, if it may take the short way: a `Direct`, where uvicorn has its cycle."""
         assert self.edge is not None
-        if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
-            return None
         if int(self.declared_bytes) > self.edge.plane.always_bytes:
             return None
         if self.host is None or (self.host != self.known_host and not self._is_for_us(self.host)):
@@ -259,32 +298,74 @@ class Connection(HttpToolsProtocol):
         if isinstance(cycle, Direct):
             cycle.go_on()
         elif self.flow.write_paused:
-            self.held = cycle, app
+            self.postponed = cycle, app
         else:
-            super()._start_asgi_task(cycle, functools.partial(_serve, app, cycle))
+            super()._start_asgi_task(cycle, functools.partial(serve, app, cycle))
 
-    # --- refusals ---------------------------------------------------------------------
+    # --- refusals and bounds ------------------------------------------------------------
 
-    def _refuse(self, why: str) -> None:
-        """Answer what is not HTTP with a problem, after the answers that are owed, and close."""
-        self.refusal = why
+    def _end_parsing(self, why: str) -> NoReturn:
+        self.refusal = malformed(why)
+        raise ValueError(why)
+
+    def _refuse(self, refusal: Refused) -> None:
+        """Answer with a problem, after the answers that are owed, and close."""
+        self.refusal = refusal
         broken = self.cycle if self.reading and not self.in_head else None
         if self.served is None or self.served is broken or self.served.response_complete:
-            self.send_400_response(why)
+            self._send_refusal()
             return
-        if broken is not None:
+        if broken is not None and self.pipeline:
             self.pipeline.popleft()
         self.refusal_due = True
         self.reading = False
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP with a problem, and close."""
-        status, headers, body = render(malformed(msg))
+    def _send_refusal(self) -> None:
+        status, headers, body = render(self.refusal)
         headers = [*self.server_state.default_headers, *headers]
         headers += [(b"x-request-id", uuid.uuid4().hex.encode()), (b"connection", b"close")]
         lines = [name + b": " + value + b"\r\n" for name, value in headers]
         self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
         self.transport.close()
+
+    def _bound(self) -> None:
+        """Refuse what has no end, and count what is not begun yet."""
+        if self.refusal_due or self.transport.is_closing():
+            return
+        count = sum(len(cycle.body) for cycle, _ in self.pipeline)
+        if self.in_head:
+            if self.head_bytes > HEAD_BYTES:
+                self._refuse(malformed(LARGE_HEAD))
+                return
+        elif self.reading:
+            if self.wire_bytes > FRAMING_BYTES + 2 * self.body_bytes:
+                self._refuse(malformed(ENDLESS_FRAMING))
+                return
+            if self.cycle.response_complete:
+                if self.body_bytes > UNREAD_BYTES:
+                    self.transport.close()
+            elif self.cycle is self.served:
+                count += self.body_bytes
+        self.holds_body = count > SMALL_BYTES
+        self.held.put(self._refuse_body, count if self.holds_body else 0)
+
+    def _refuse_body(self) -> None:
+        """Let go of what is not begun: others come in faster."""
+        self.holds_body = False
+        self.pipeline.clear()
+        self._refuse(Refused(Code.UNAVAILABLE, TOO_MUCH_HELD, retry_after_seconds=1))
+        self.cycle = self.served
+
+    def _drop(self) -> None:
+        """Let go of what is not read: others read faster."""
+        self.transport.abort()
+
+    def _unread(self) -> int:
+        """The bytes that were answered, or soon will be, and that the client has not taken."""
+        size = self.transport.get_write_buffer_size()
+        if isinstance(self.served, RequestResponseCycle):
+            size += self.served.expected_content_length
+        return size
 
     def _parse(self, data: bytes) -> None:
         while data:
@@ -301,85 +382,10 @@ class Connection(HttpToolsProtocol):
     def _stay_in_http(self) -> None:
         """Begin the parser anew behind the head of a request that asked for another protocol."""
         method = self.scope["method"].encode()
-        framing = [name + b": " + value + b"\r\n" for name, value in self.headers if name in FRAMING]
-        callbacks = AfterHead(self)
-        self.parser = httptools.HttpRequestParser(callbacks)
-        self.parser.feed_data(b"".join([method, b" / HTTP/1.1\r\n", *framing, b"\r\n"]))
-        if callbacks.in_body:
+        self.parser, in_body = parser_after_head(self, method, self.headers)
+        if in_body:
             # We were told of an end that was none. The app has not run since: its task was made just now.
             self.reading = self.cycle.more_body = True
-        callbacks.live = True
 
     def _head_size(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-
-    def _start_timer(self) -> None:
-        self.window_bytes = 0
-        self.timer = self.loop.call_later(self.patience_seconds, self._look)
-
-    def _stop_timer(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-
-    def _look(self) -> None:
-        waits_for_us = self.flow.read_paused
-        if not waits_for_us and self.window_bytes < SLOWEST_BYTES_PER_SECOND * self.patience_seconds:
-            self.timer = None
-            self.transport.close()
-        else:
-            self._start_timer()
-
-
-async def _serve(app: ASGIApp, cycle: RequestResponseCycle, scope: Scope, receive: Receive, send: Send) -> None:
-    """Run the app. Where the server's end comes first, the client is told so, if it can still be told anything."""
-    try:
-        await app(scope, receive, send)
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or not task.cancelling():
-            raise
-        if not cycle.response_started and not cycle.flow.write_paused:
-            await send_problem(send, shutting_down(), (scope[REQUEST_ID],) if REQUEST_ID in scope else ())
-        cycle.disconnected = True
-        cycle.transport.close()
-
-
-class AfterHead:
-    """What a parser begun anew tells of: nothing of the head that it was fed (`live` is false), then all."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.live = False
-        self.in_body = False
-
-    def on_message_begin(self) -> None:
-        """The next request."""
-        if self.live:
-            self._connection.on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        """Some of its address."""
-        if self.live:
-            self._connection.on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers."""
-        if self.live:
-            self._connection.on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """The end of a head."""
-        if self.live:
-            self._connection.on_headers_complete()
-        self.in_body = True
-
-    def on_body(self, body: bytes) -> None:
-        """Some of a body."""
-        self._connection.on_body(body)
-
-    def on_message_complete(self) -> None:
-        """The end of a request."""
-        if self.live:
-            self._connection.on_message_complete()
-        self.in_body = False
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

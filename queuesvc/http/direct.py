@@ -14,6 +14,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from queuesvc.domain.errors import Refused
+from queuesvc.http.data.peer import is_gone
 from queuesvc.http.data.plane import Call, DataPlane
 from queuesvc.http.data.wire import Answer, Request
 from queuesvc.http.guard import Guard
@@ -115,7 +116,7 @@ class Direct(Request):
 
     def gone(self) -> bool:
         """Whether nothing written now would leave."""
-        return self._connection.transport.is_closing()
+        return is_gone(self._connection.transport, self._connection.flow)
 
     def watch(self, left: Callable[[], None]) -> None:
         """Have `left` called once when the client leaves."""
@@ -207,9 +208,10 @@ class Direct(Request):
         connection = self._connection
         transport = connection.transport
         status, headers, body, unsent = answer
-        if transport.is_closing():
+        if self.gone():
             if unsent is not None:
                 self._run(unsent())
+            transport.close()
             return
         headers.append(self._edge.request_ids.of(self.headers))
         if not self.keep_alive:

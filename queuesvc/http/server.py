@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from queuesvc.http.connection import Connection
 from queuesvc.http.direct import Edge
 from queuesvc.http.door import Door, TlsListener
+from queuesvc.http.held import Held
 
 KEEP_ALIVE_SECONDS: Final = 75
 """How long an idle connection is kept: longer than the longest wait, so that a poller keeps its own."""
@@ -22,6 +23,9 @@ KEEP_ALIVE_SECONDS: Final = 75
 BACKLOG: Final = 2048
 CONNECTIONS: Final = 20_000
 GOODBYE_SECONDS: Final = 0.2
+
+HELD_BYTES: Final = 256 * 1024 * 1024
+"""The most that is kept in memory for slow clients, unless told otherwise."""
 
 
 class CannotListen(Exception):
@@ -66,8 +70,9 @@ class Server(uvicorn.Server):
     """uvicorn without signal handlers of its own: the composition root has them.
 
     `on_started` is called once it takes requests. A request under way is
-    waited for at `stop`, for `shutdown_seconds` at most. Plain requests of the data plane's are answered by
-    the `edge`; without one all are the app's. Of more than `connections` at a time each is answered with a 503.
+    waited for at `stop`, for `shutdown_seconds` at most. Slow clients hold `held_bytes` in memory at most.
+    Plain requests of the data plane's are answered by the `edge`; without one all are the app's.
+    Of more than `connections` at a time each is answered with a 503.
     With `tls` it speaks HTTPS, and a handshake may take `patience_seconds`.
     """
 
@@ -78,11 +83,13 @@ class Server(uvicorn.Server):
         *,
         shutdown_seconds: float,
         patience_seconds: float,
+        held_bytes: int = HELD_BYTES,
         edge: Edge | None = None,
         tls: ssl.SSLContext | None = None,
         connections: int = CONNECTIONS,
     ) -> None:
-        protocol: Any = functools.partial(Connection, patience_seconds=patience_seconds, edge=edge)
+        held = Held(held_bytes)
+        protocol: Any = functools.partial(Connection, patience_seconds=patience_seconds, held=held, edge=edge)
         super().__init__(
             uvicorn.Config(
                 app,

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
+from queuesvc.http.data.peer import is_gone
 from queuesvc.http.data.plane import Call
 from queuesvc.http.data.wire import Answer, Request
 from queuesvc.http.request import read_body
@@ -70,21 +71,21 @@ async def _send(send: Send, answer: Answer) -> None:
 class AsgiRequest(Request):
     """A request that came over ASGI."""
 
-    __slots__ = ("_receive", "_timer", "_transport", "_watcher")
+    __slots__ = ("_cycle", "_receive", "_timer", "_watcher")
 
     def __init__(self, scope: Scope, receive: Receive, body: bytes) -> None:
         self.query = scope["query_string"]
         self.headers = scope["headers"]
         self.body = body
         self._receive = receive
-        self._transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
+        self._cycle: Any = getattr(receive, "__self__", None)
         self._timer: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
 
     def gone(self) -> bool:
         """Whether nothing written now would leave."""
-        if self._transport is not None:
-            return bool(self._transport.is_closing())
+        if hasattr(self._cycle, "transport"):
+            return is_gone(self._cycle.transport, self._cycle.flow)
         return self._told_to_disconnect()
 
     def watch(self, left: Callable[[], None]) -> None:
