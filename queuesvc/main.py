@@ -56,7 +56,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     tls = server_context(settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
     _refuse_strangers(settings, listener)
     limits = settings.limits.limits()
-    broker = Broker(SqliteStore(settings.data, limits, settings.reserve_bytes, settings.durability))
+    broker = Broker(SqliteStore(settings.data, limits, settings.reserve_bytes, settings.durability, settings.wal_bytes))
     signals = Signals()
     gc.disable()  # building the machine makes millions of objects, and no garbage
     await broker.open()

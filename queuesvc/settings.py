@@ -107,6 +107,11 @@ class Settings(BaseSettings):
         default="full",
         description="full: answers wait for the disk; relaxed: a power loss or a crash of the system takes the newest.",
     )
+    wal_bytes: int = Field(
+        default=1024**3,
+        gt=0,
+        description="Publishes are refused while SQLite's log is larger, kept so by a program that reads the file.",
+    )
     log_level: LogLevel = Field(default="info", description="debug, info, warning or error.")
     shutdown_seconds: float = Field(
         default=10, ge=0, allow_inf_nan=False, description="How long a shutdown waits for requests under way."

@@ -39,6 +39,7 @@ PLENTY_BYTES = 256 * 1024 * 1024
 RESERVE_BYTES = 64 * 1024 * 1024
 MARGIN_BYTES = 512 * 1024
 RESERVE_PART = 4
+WAL_BYTES = 1024 * 1024 * 1024
 # The copies of a publish have numbers in a row, one for each queue it reached.
 COPIES_MOST = 10_000
 
@@ -65,8 +66,10 @@ class SqliteStore:
     """A `Store` in a folder: `queuesvc.db`, SQLite's log beside it, and the lock.
 
     While less than `reserve_bytes` (None: 64 MiB, or a quarter of a small disk) is free, what needs
-    room is refused as `StoreUnavailable`. With `durability="relaxed"` a commit is not waited for to reach the disk:
-    the newest ones are lost when the system goes down, each wholly or not at all, but not when only the process does.
+    room is refused as `StoreUnavailable`. So it is while SQLite's log is larger than `wal_bytes`: it can't be
+    emptied while another program reads the file. With `durability="relaxed"` a commit is not waited for to
+    reach the disk: the newest ones are lost when the system goes down, each wholly or not at all, but not when only
+    the process does.
     """
 
     def __init__(
@@ -75,12 +78,15 @@ class SqliteStore:
         limits: Limits | None = None,
         reserve_bytes: int | None = None,
         durability: Durability = "full",
+        wal_bytes: int = WAL_BYTES,
     ) -> None:
         self._folder = Path(folder)
         self._reserve_bytes = reserve_bytes
         self._path = self._folder / FILE
+        self._log = self._folder / f"{FILE}-wal"
         self._limits = limits
         self._durability = durability
+        self._wal_bytes = wal_bytes
         self._ahead = Ahead() if durability == "relaxed" else None
         self._lock = FileLock(self._folder / LOCK)
         self._writer: aiosqlite.Connection | None = None
@@ -184,6 +190,7 @@ class SqliteStore:
         """One batch in one transaction; the replies are given once it is on the disk."""
         if any(isinstance(command, GROWING) for command in commands):
             self._check_room(commands)
+            await self._check_log()
         machine = self._machine
         contents: dict[int, Content] = {}
         try:
@@ -219,11 +226,23 @@ class SqliteStore:
             if free >= PLENTY_BYTES:
                 return
             least = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // RESERVE_PART)
-        log = self._folder / f"{FILE}-wal"
-        log_bytes = log.stat().st_size if log.exists() else 0
-        least = max(least, log_bytes + 3 * sum(map(_weight, commands)) + MARGIN_BYTES)
+        least = max(least, self._log_size() + 3 * sum(map(_weight, commands)) + MARGIN_BYTES)
         if free < least:
             raise StoreUnavailable(f"only {free >> 10} KiB are free on the disk, {least >> 10} KiB are kept for acks")
+
+    async def _check_log(self) -> None:
+        """Refuse what grows while somebody's long look into the file keeps the log from being used again."""
+        size = self._log_size()
+        if size > self._wal_bytes and not await self._on_writer(upkeep.empty_log):
+            raise StoreUnavailable(
+                f"SQLite's log has grown to {size >> 20} MiB, because another program has been reading {FILE} for long"
+            )
+
+    def _log_size(self) -> int:
+        try:
+            return os.stat(self._log).st_size
+        except FileNotFoundError:
+            return 0
 
     async def _write(self, machine: Machine, leased: list[Leased]) -> dict[int, Content]:
         effects, state = machine.effects, machine.state

@@ -62,15 +62,19 @@ def _give_back(connection: sqlite3.Connection) -> bool:
         # The pragma frees a page a step, and its rows have no columns: `execute` would stop at the first.
         connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
         return True
-    _empty_log(connection)
+    empty_log(connection)
     return False
 
 
-def _empty_log(connection: sqlite3.Connection) -> None:
-    """Bring the log into the file and truncate it, if nobody reads in it: a backup must not hold up the broker."""
+def empty_log(connection: sqlite3.Connection) -> bool:
+    """Bring the log into the file and truncate it, if nobody reads in it: a backup must not hold up the broker.
+
+    Whether it is empty now.
+    """
     patience = connection.execute("PRAGMA busy_timeout").fetchone()[0]
     connection.execute("PRAGMA busy_timeout = 0")
     try:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
+        return not busy
     finally:
         connection.execute(f"PRAGMA busy_timeout = {patience}")
