@@ -1,6 +1,7 @@
 """The composition root: the one place that chooses a store and wires everything together."""
 
 import asyncio
+import dataclasses
 import gc
 import logging
 import os
@@ -14,12 +15,14 @@ import uvloop
 
 from queuesvc import __version__
 from queuesvc.broker.broker import Broker
+from queuesvc.broker.tokens import Tokens
 from queuesvc.cli.app import make_cli
 from queuesvc.cli.logs import set_up_logs
 from queuesvc.http.app import create_app
 from queuesvc.http.direct import Edge
 from queuesvc.http.door import TOLD_MOST
 from queuesvc.http.guard import Guard
+from queuesvc.http.rates import TokenLimits
 from queuesvc.http.server import CannotListen, Server, address_of, bind, is_loopback
 from queuesvc.http.tls import BadCertificate, server_context
 from queuesvc.settings import Settings
@@ -54,15 +57,15 @@ def serve(settings: Settings) -> int:
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     most_connections = _allow_many_connections()
     tls = server_context(settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
-    _refuse_strangers(settings, listener)
     limits = settings.limits.limits()
     broker = Broker(SqliteStore(settings.data, limits, settings.reserve_bytes, settings.durability, settings.wal_bytes))
     signals = Signals()
     gc.disable()  # building the machine makes millions of objects, and no garbage
     await broker.open()
     _settle_interpreter()
-    app = create_app(broker, limits, Guard((settings.host, *settings.allowed_hosts)))
+    app = create_app(broker, limits, Guard((settings.host, *settings.allowed_hosts)), _token_limits(settings).rates())
     try:
+        _refuse_strangers(settings, listener, broker.tokens)
         server = Server(
             app,
             lambda: _announce(settings, listener),
@@ -105,9 +108,17 @@ async def _stop_when_broken(broker: Broker, server: Server) -> None:
     server.stop()
 
 
-def _refuse_strangers(settings: Settings, listener: socket.socket) -> None:
-    """Raise `CannotListen` where others could reach a broker that asks nobody who they are."""
-    if settings.insecure or is_loopback(listener):
+def _token_limits(settings: Settings) -> TokenLimits:
+    given = settings.limits.model_dump()
+    return TokenLimits(**{field.name: given[field.name] for field in dataclasses.fields(TokenLimits)})
+
+
+def _refuse_strangers(settings: Settings, listener: socket.socket, tokens: Tokens) -> None:
+    """Raise `CannotListen` where others could reach a broker that asks nobody who they are.
+
+    While it runs, that cannot come about: once tokens were needed, they are until it is started anew.
+    """
+    if settings.insecure or tokens.needed or is_loopback(listener):
         return
     raise CannotListen(
         f"will not listen on {settings.host}:{settings.port} without tokens, where others could do anything: "

@@ -69,6 +69,10 @@ class LimitSettings(BaseModel):
     delay_seconds: float = Field(default=_LIMITS.delay_seconds, ge=0, allow_inf_nan=False)
 
     connections: int = Field(default=20_000, gt=0)
+    connections_per_token: int | None = Field(default=None, gt=0)
+    waits_per_token: int | None = Field(default=None, gt=0)
+    requests_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    publishes_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     def limits(self) -> Limits:
         """Those that the broker takes."""

@@ -31,6 +31,7 @@ from queuesvc.http.metrics import Metrics
 from queuesvc.http.openapi import make_document
 from queuesvc.http.ops import OPS
 from queuesvc.http.problems import not_found, send_problem, unforeseen
+from queuesvc.http.rates import Rates
 from queuesvc.http.request import ClientGone, path_of
 from queuesvc.http.request_ids import REQUEST_ID, RequestIds
 
@@ -38,19 +39,22 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (*DATA, *CONTROL, *OPS)
 """Every endpoint there is, in the order in which a reader wants to meet them."""
 
 
-def create_app(broker: Broker, limits: Limits | None = None, guard: Guard | None = None) -> "App":
+def create_app(
+    broker: Broker, limits: Limits | None = None, guard: Guard | None = None, rates: Rates | None = None
+) -> "App":
     """The edge of a broker that is open. Opening and closing the broker is the caller's."""
-    return App(broker, limits or Limits(), guard or Guard())
+    return App(broker, limits or Limits(), guard or Guard(), rates)
 
 
 class App:
     """The ASGI app. One for each broker. Its data plane, request ids and guard serve those who come past it, too."""
 
-    def __init__(self, broker: Broker, limits: Limits, guard: Guard) -> None:
+    def __init__(self, broker: Broker, limits: Limits, guard: Guard, rates: Rates | None) -> None:
         document = make_document(ENDPOINTS, limits)
         access = Access(broker.tokens)
-        edge = Edge(broker, access, limits, Metrics(broker), orjson.dumps(document).decode(), make_page(document))
-        self.data = DataPlane(broker, limits, access)
+        openapi, page = orjson.dumps(document).decode(), make_page(document)
+        edge = Edge(broker, access, limits, Metrics(broker), openapi, page, rates)
+        self.data = DataPlane(broker, limits, access, rates)
         self.request_ids = RequestIds()
         self.guard = guard
         self._router = Router(_routes(edge), redirect_slashes=False, default=_nothing_here)

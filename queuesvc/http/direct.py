@@ -114,6 +114,11 @@ class Direct(Request):
         """Whether the answer is given."""
         return self.stage is Stage.ENDED
 
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The connection's."""
+        return self._connection.transport
+
     def gone(self) -> bool:
         """Whether nothing written now would leave."""
         return is_gone(self._connection.transport, self._connection.flow)

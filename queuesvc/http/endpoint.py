@@ -23,7 +23,8 @@ from queuesvc.domain.tokens import Permission
 from queuesvc.http.access import Access, Need
 from queuesvc.http.metrics import Metrics
 from queuesvc.http.problems import method_not_allowed
-from queuesvc.http.request import Kind, header, integer, negotiate, parse_object, parse_query, read_body
+from queuesvc.http.rates import Rates
+from queuesvc.http.request import Kind, header, integer, negotiate, parse_object, parse_query, read_body, transport_of
 
 JSON: Final = "application/json"
 
@@ -41,6 +42,7 @@ class Edge:
     metrics: Metrics
     openapi: str
     docs: str
+    rates: Rates | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,8 @@ class Resource:
         if endpoint is None or endpoint.handler is None:
             raise method_not_allowed(self._endpoints)
         grant = self._grant(endpoint.need, scope)
+        if self._edge.rates is not None and endpoint.need.token:
+            self._edge.rates.request(grant, transport_of(receive))
         if endpoint.answers_json and method != "HEAD":
             negotiate(header(scope["headers"], b"accept"), (JSON,))
         query = parse_query(scope["query_string"], self._kinds[method])

@@ -105,7 +105,7 @@ def make_document(endpoints: Sequence[Endpoint], limits: Limits) -> dict[str, An
 
 def codes(endpoint: Endpoint) -> tuple[Code, ...]:
     """Every refusal that this endpoint may answer with, its own first."""
-    common = [Code.MALFORMED_REQUEST, Code.INVALID_REQUEST, Code.INTERNAL_ERROR]
+    common = [Code.MALFORMED_REQUEST, Code.FORBIDDEN, Code.INVALID_REQUEST, Code.INTERNAL_ERROR]
     if endpoint.body is not None:
         # Whatever is carried must come as it is, not compressed.
         common += [Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE]
@@ -115,7 +115,7 @@ def codes(endpoint: Endpoint) -> tuple[Code, ...]:
     if endpoint.asks_broker:
         common.append(Code.UNAVAILABLE)
     if endpoint.need.token:
-        common += [Code.UNAUTHENTICATED, Code.FORBIDDEN]
+        common += [Code.UNAUTHENTICATED, Code.TOO_MANY_REQUESTS]
     return tuple(dict.fromkeys([*endpoint.problems, *common]))
 
 

@@ -143,6 +143,14 @@ def unescape(text: str, what: str) -> str:
 # --- body ---------------------------------------------------------------------
 
 
+def transport_of(receive: Receive) -> Any:
+    """The transport of the connection that a request came on; None under a server that hides it.
+
+    It is what the `receive` of uvicorn's is bound to.
+    """
+    return getattr(getattr(receive, "__self__", None), "transport", None)
+
+
 async def read_body(scope: Scope, receive: Receive, most_bytes: int) -> bytes:
     """The whole body. Raises `body-too-large` as soon as that is known, and `ClientGone`."""
     declared = header(scope["headers"], b"content-length")

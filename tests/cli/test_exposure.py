@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from queuesvc.http.tls import BadCertificate, server_context
-from tests.support.server import Server
+from tests.support.server import Server, ServerFailed
 
 
 def refusal(tmp_path: Path, *args: str) -> str:
@@ -36,7 +36,6 @@ def test_broker_without_tokens_does_not_listen_where_others_are(tmp_path: Path, 
     assert line.startswith(f"queuesvc: will not listen on {host}:0 without tokens")
     assert "queuesvc token create" in line
     assert "--insecure" in line
-    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(
@@ -145,5 +144,26 @@ def test_start_line_says_https(tmp_path: Path, certificate: tuple[Path, Path]) -
             httpx2.get(f"{server.url}/healthz")
         trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
         assert httpx2.get(f"{server.url}/healthz", verify=trust).status_code == 200
+    finally:
+        server.close()
+
+
+def test_tokens_open_the_way_to_other_addresses_and_losing_the_last_shuts_it(tmp_path: Path) -> None:
+    """A token that is revoked must not leave a broker open to everybody: it serves nobody, and then starts no more."""
+    server = Server(tmp_path / "data")
+    try:
+        made = httpx2.post(f"{server.start().url}/v1/tokens", json={"name": "root", "admin": True})
+        bearer = {"Authorization": f"Bearer {made.json()['token']}"}
+        assert server.stop() == 0
+        server.args = ["--host", "0.0.0.0"]
+        server.start()
+        assert httpx2.get(f"{server.url}/v1/queues").status_code == 401
+        assert httpx2.delete(f"{server.url}/v1/tokens/root", headers=bearer).status_code == 204
+        for headers in ({}, bearer):
+            assert httpx2.get(f"{server.url}/v1/queues", headers=headers).status_code == 401
+            assert httpx2.post(f"{server.url}/v1/queues/q/receive", headers=headers).status_code == 401
+        assert server.stop() == 0
+        with pytest.raises(ServerFailed, match="without tokens"):
+            server.start()
     finally:
         server.close()

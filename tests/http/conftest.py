@@ -21,6 +21,7 @@ BOTH_WAYS = {
     "test_malformed",
     "test_pipeline",
     "test_publish",
+    "test_rates",
     "test_receive",
     "test_receive_raw",
     "test_request_reply",

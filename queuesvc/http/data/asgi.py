@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from queuesvc.http.data.peer import is_gone
 from queuesvc.http.data.plane import Call
 from queuesvc.http.data.wire import Answer, Request
-from queuesvc.http.request import read_body
+from queuesvc.http.request import read_body, transport_of
 
 WATCH_AFTER_SECONDS: Final = 0.05
 """How long a wait goes on before somebody watches for the client's leaving: shorter ones cost no task."""
@@ -81,6 +81,11 @@ class AsgiRequest(Request):
         self._cycle: Any = getattr(receive, "__self__", None)
         self._timer: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def transport(self) -> Any:
+        """The connection's, under uvicorn."""
+        return transport_of(self._receive)
 
     def gone(self) -> bool:
         """Whether nothing written now would leave."""

@@ -17,6 +17,7 @@ from queuesvc.http.data.interruption import Interruption
 from queuesvc.http.data.single import Single
 from queuesvc.http.data.values import milliseconds
 from queuesvc.http.data.wire import Answer, Begun, Request
+from queuesvc.http.rates import Rates, until
 
 WAIT_SECONDS: Final = 30
 """How long a request waits that does not say, or as long as any wait may be, if that is less."""
@@ -31,8 +32,9 @@ QUERY: Final[Mapping[str, request.Kind]] = {
 class Asking:
     """Publishes messages that ask for a reply, and waits for it."""
 
-    def __init__(self, broker: Broker, limits: Limits, single: Single) -> None:
+    def __init__(self, broker: Broker, limits: Limits, single: Single, rates: Rates | None) -> None:
         self._broker = broker
+        self._rates = rates
         self._limits = limits
         self._single = single
 
@@ -48,7 +50,12 @@ class Asking:
         envelope = self._single.read(asked, None, {**options, "reply_to": address})
         if envelope.idempotency_key:
             raise invalid("Idempotency-Key", "each request has a reply address of its own, so none is the same again")
-        return self._ask(exchange, envelope, address, wait_ms, asked), partial(self._replied, wait_seconds)
+        end = None
+        if self._rates is not None:
+            self._rates.publish(asked.grant, 1)
+            end = self._rates.wait(asked.grant) if wait_ms else None
+        work = self._ask(exchange, envelope, address, wait_ms, asked)
+        return work if end is None else until(end, work), partial(self._replied, wait_seconds)
 
     def _replied(self, wait_seconds: float, found: tuple[Published, Content | None]) -> Answer:
         published, reply = found

@@ -18,6 +18,7 @@ from queuesvc.http.data.table import DATA
 from queuesvc.http.data.transact import Transacting
 from queuesvc.http.data.values import is_reply_address
 from queuesvc.http.data.wire import Begun, Request
+from queuesvc.http.rates import Rates
 from queuesvc.http.request import Pairs
 
 KEPT_PATHS: Final = 4096
@@ -56,17 +57,18 @@ class DataPlane:
     A body of `always_bytes` is allowed in every call.
     """
 
-    def __init__(self, broker: Broker, limits: Limits, access: Access) -> None:
+    def __init__(self, broker: Broker, limits: Limits, access: Access, rates: Rates | None = None) -> None:
         self._limits = limits
+        self._rates = rates
         self._access = access
         self.always_bytes = min(limits.body_bytes, limits.request_bytes)
         envelopes = Envelopes(limits)
         single = Single(limits, envelopes)
-        publishing = Publishing(broker, limits, envelopes, single)
-        asking = Asking(broker, limits, single)
-        receiving = Receiving(broker, limits)
+        publishing = Publishing(broker, limits, envelopes, single, rates)
+        asking = Asking(broker, limits, single, rates)
+        receiving = Receiving(broker, limits, rates)
         settling = Settling(broker, limits)
-        self._transact = self._call(Transacting(broker, limits, envelopes).transact, None)
+        self._transact = self._call(Transacting(broker, limits, envelopes, rates).transact, None)
         self._reply = publishing.reply
         self._kept: dict[str, Call] = {}
         # By the kind of thing and what follows its name in the path.
@@ -111,12 +113,14 @@ class DataPlane:
 
     def _call(self, begin: Begin, permission: Permission | None, name: str = "", *, single: bool = False) -> Call:
         """A call that needs this permission on this name; None: any valid token will do."""
-        grant = self._access.grant
+        grant, rates = self._access.grant, self._rates
         batch_bytes = self._limits.request_bytes
 
         def admit(asked: Request) -> Begun:
             """Begin, if the caller may."""
             asked.grant = grant(asked.headers, permission, name)
+            if rates is not None:
+                rates.request(asked.grant, asked.transport)
             return begin(asked)
 
         def check(headers: Pairs) -> object:

@@ -15,13 +15,17 @@ from queuesvc.http.data.envelopes import Envelopes, query_options
 from queuesvc.http.data.results import queues_json
 from queuesvc.http.data.single import Single, read_head
 from queuesvc.http.data.wire import Answer, Begun, Request, json_answer
+from queuesvc.http.rates import Rates
 
 
 class Publishing:
     """Publishes to exchanges (`exchange` given) or straight into queues (`queue` given)."""
 
-    def __init__(self, broker: Broker, limits: Limits, envelopes: Envelopes, single: Single) -> None:
+    def __init__(
+        self, broker: Broker, limits: Limits, envelopes: Envelopes, single: Single, rates: Rates | None
+    ) -> None:
         self._broker = broker
+        self._rates = rates
         self._limits = limits
         self._envelopes = envelopes
         self._single = single
@@ -35,12 +39,16 @@ class Publishing:
             return self.batch(exchange, queue, asked)
         else:
             envelope = self._single.read(asked, queue, query_options(asked.query))
+        if self._rates is not None:
+            self._rates.publish(asked.grant, 1)
         return self._broker.submit(Publish((envelope,), exchange, queue)), self._published
 
     def reply(self, address: str, asked: Request) -> Begun:
         """Publish the request's body to whoever waits for it at a reply address. 201 with its id."""
         # Every address is used once, so nothing of such a request is worth keeping.
         envelope = self._single.read(asked, address, query_options(asked.query))
+        if self._rates is not None:
+            self._rates.publish(asked.grant, 1)
         return self._broker.submit(Publish((envelope,), queue=address)), self._published
 
     def _published(self, published: Published) -> Answer:
@@ -58,6 +66,8 @@ class Publishing:
             raise invalid("headers", "the headers of a batch's messages stand in its envelopes")
         media_type = cloudevents.media_type(head.content_type)
         envelopes = self._read(media_type, asked.body, query_options(asked.query), queue)
+        if self._rates is not None:
+            self._rates.publish(asked.grant, len(envelopes))
         command = Publish(envelopes, exchange, queue, True, head.idempotency_key or "")
         return self._broker.submit(command), self._batch_published
 

@@ -14,6 +14,7 @@ from queuesvc.http import request
 from queuesvc.http.data import render, values
 from queuesvc.http.data.interruption import Interruption
 from queuesvc.http.data.wire import Answer, Begun, Request, json_answer, refuse_encoded
+from queuesvc.http.rates import Rates, until
 
 QUERY: Final[Mapping[str, request.Kind]] = {
     "max_messages": request.integer,
@@ -45,8 +46,9 @@ class Options(NamedTuple):
 class Receiving:
     """Hands out messages of queues."""
 
-    def __init__(self, broker: Broker, limits: Limits) -> None:
+    def __init__(self, broker: Broker, limits: Limits, rates: Rates | None) -> None:
         self._broker = broker
+        self._rates = rates
         self._limits = limits
         # Consumers ask the same again and again.
         self._options: dict[tuple[bytes, bytes], Options] = {}
@@ -62,11 +64,12 @@ class Receiving:
         )
         if raw:
             _check_raw(options)
-            return self._wait(command, options.wait_ms, asked), partial(self._raw, queue)
+        end = self._rates.wait(asked.grant) if self._rates is not None and options.wait_ms else None
         if options.ack is not None:
-            work = self._acknowledge_and_wait(Ack(queue, options.ack), command, options.wait_ms, asked)
-            return work, partial(self._acknowledged, queue)
-        return self._wait(command, options.wait_ms, asked), partial(self._json, queue)
+            both = self._acknowledge_and_wait(Ack(queue, options.ack), command, options.wait_ms, asked)
+            return both if end is None else until(end, both), partial(self._acknowledged, queue)
+        work = self._wait(command, options.wait_ms, asked)
+        return work if end is None else until(end, work), partial(self._raw if raw else self._json, queue)
 
     async def _wait(self, command: Receive, wait_ms: int, asked: Request) -> Received:
         """The broker's answer. Raises `ClientGone` where the client left meanwhile."""

@@ -14,6 +14,7 @@ from queuesvc.http.data import results, settle, values
 from queuesvc.http.data.envelopes import Envelopes
 from queuesvc.http.data.single import read_head
 from queuesvc.http.data.wire import Answer, Begun, Request, json_answer
+from queuesvc.http.rates import Rates
 
 PARTS: Final = frozenset({"acks", "nacks", "publishes"})
 TARGETS: Final = frozenset({"exchange", "queue"})
@@ -28,8 +29,9 @@ Part = TypeVar("Part")
 class Transacting:
     """Does several things at once, or nothing."""
 
-    def __init__(self, broker: Broker, limits: Limits, envelopes: Envelopes) -> None:
+    def __init__(self, broker: Broker, limits: Limits, envelopes: Envelopes, rates: Rates | None) -> None:
         self._broker = broker
+        self._rates = rates
         self._limits = limits
         self._envelopes = envelopes
 
@@ -42,6 +44,8 @@ class Transacting:
         transaction = self._read(asked.body, head.idempotency_key or "")
         for permission, name in needs(transaction):
             asked.grant.require(permission, name)
+        if self._rates is not None:
+            self._rates.publish(asked.grant, len(transaction.publishes))
         return self._broker.submit(transaction), self._done
 
     def _done(self, done: Transacted) -> Answer:

@@ -35,6 +35,11 @@ class Request:
     body: bytes
     grant: Grant
 
+    @property
+    @abstractmethod
+    def transport(self) -> Any:
+        """The connection's; None where whoever serves us hides it."""
+
     @abstractmethod
     def gone(self) -> bool:
         """Whether nothing written now would leave."""
