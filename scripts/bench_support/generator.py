@@ -1,22 +1,29 @@
 """The load generator: a process of its own on uvloop. A `Spec` on stdin, a `Result` on stdout."""
 
 import asyncio
+import contextlib
+import functools
 import gc
+import http.client
+import re
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import uvloop
 
 from scripts.bench_support.connection import BadAnswer, Connection
-from scripts.bench_support.loads import Consumer, Publisher, Tally
-from scripts.bench_support.machine import Watch
+from scripts.bench_support.cycles import Cycler, cycle_requests
+from scripts.bench_support.loads import Consumer, Publisher, Tally, Worker, publish_requests
+from scripts.bench_support.machine import Watch, resident_mib
 from scripts.bench_support.pace import Pacer
-from scripts.bench_support.spec import Latency, Result, Spec
+from scripts.bench_support.spec import Cycle, Latency, Publish, Result, Spec
 
 DRAIN_SECONDS = 60.0
+PARK_SECONDS = 40.0
+_WAITING = re.compile(rb"^queuesvc_receives_waiting ([0-9.e+]+)$", re.MULTILINE)
 A = TypeVar("A", bound=Connection)
 
 
@@ -27,11 +34,14 @@ class Crowd:
         self.left = 0
         self.done = asyncio.Event()
 
-    async def gather(self, port: int, count: int, make: Callable[[Callable[[], None]], A]) -> list[A]:
-        """Connect so many of them."""
+    async def gather(self, port: int, count: int, make: Callable[[int, Callable[[], None]], A]) -> list[A]:
+        """Connect so many of them, each made with its number."""
         loop = asyncio.get_running_loop()
         self.left = count
-        return [(await loop.create_connection(lambda: make(self._one), "127.0.0.1", port))[1] for _ in range(count)]
+        return [
+            (await loop.create_connection(functools.partial(make, at, self._one), "127.0.0.1", port))[1]
+            for at in range(count)
+        ]
 
     def _one(self) -> None:
         self.left -= 1
@@ -55,60 +65,101 @@ async def run(spec: Spec) -> Result:
 async def _work(spec: Spec, failed: asyncio.Future[None]) -> Result:
     tally = Tally(spec)
     publishing, consuming = Crowd(), Crowd()
-    publishers: list[Publisher] = []
+    workers = await _workers(spec, failed, tally, publishing)
+    load = spec.publish or spec.cycle
+    paced = load is not None and load.rate > 0
     consumers: list[Consumer] = []
-    if (publish := spec.publish) is not None:
-        publishers = await publishing.gather(
-            spec.port, publish.connections, lambda done: Publisher(failed, tally, publish, done)
-        )
-    paced = publish is not None and publish.rate > 0
+    memory = [resident_mib(spec.pid)]
     if (consume := spec.consume) is not None:
         consumers = await consuming.gather(
-            spec.port, consume.connections, lambda done: Consumer(failed, tally, consume, done, stamped=paced)
+            spec.port,
+            consume.connections,
+            lambda at, done: Consumer(failed, tally, consume, at, done, stamped=paced),
         )
     gc.collect()
     gc.freeze()
-    began = time.monotonic_ns()
-    tally.stop_at = began + round(spec.seconds * 1e9)
-    for consumer in consumers:
-        consumer.start()
+    parked = consume is not None and consume.parked
+    if parked:
+        memory.append(resident_mib(spec.pid))
+        for consumer in consumers:
+            consumer.start()
+        await asyncio.to_thread(wait_until_parked, spec.port, len(consumers))
+        memory.append(resident_mib(spec.pid))
+    tally.stop_at = time.monotonic_ns() + round(spec.seconds * 1e9)
+    if not parked:
+        for consumer in consumers:
+            consumer.start()
     window = Window(spec, tally)
-    if publishers:
-        await _publish(spec, tally, publishers, publishing)
-        tally.publishing = False
+    if load is not None:
+        await _publish(spec.seconds, load, tally, workers, publishing)
+        tally.end_publishing()
     if consumers:
-        await consuming.done.wait()
+        await (tally.drained if parked else consuming.done).wait()
     result = window.result()
-    for connection in (*publishers, *consumers):
+    for connection in (*workers, *consumers):
         connection.close()
+    if parked:
+        result.memory_mib = tuple(memory)
     return result
 
 
-async def _publish(spec: Spec, tally: Tally, publishers: list[Publisher], crowd: Crowd) -> None:
-    assert spec.publish is not None
-    if not spec.publish.rate:
-        for publisher in publishers:
-            publisher.start()
+async def _workers(spec: Spec, failed: asyncio.Future[None], tally: Tally, crowd: Crowd) -> Sequence[Worker]:
+    """The publishers, or those that do all by turns. They begin at different places of what they spread over."""
+    if (publish := spec.publish) is not None:
+        parts, step = publish_requests(publish), max(1, publish.spread // publish.connections)
+        return await crowd.gather(
+            spec.port,
+            publish.connections,
+            lambda at, done: Publisher(failed, tally, parts, publish.batch, at * step, done),
+        )
+    if (cycle := spec.cycle) is not None:
+        parts, step = cycle_requests(cycle), max(1, cycle.spread // cycle.connections)
+        return await crowd.gather(
+            spec.port, cycle.connections, lambda at, done: Cycler(failed, tally, cycle, parts, at * step, done)
+        )
+    return []
+
+
+async def _publish(
+    seconds: float, load: Publish | Cycle, tally: Tally, workers: Sequence[Worker], crowd: Crowd
+) -> None:
+    if not load.rate:
+        for worker in workers:
+            worker.start()
         await crowd.done.wait()
         return
-    free, late = deque(publishers), deque[int]()
-    for publisher in publishers:
-        publisher.keep_pace(free, late, crowd.done.set)
+    free, late = deque(workers), deque[int]()
+    for worker in workers:
+        worker.keep_pace(free, late, crowd.done.set)
 
     def fire(due: int) -> None:
-        if not tally.may_publish(1):
+        if not tally.may_publish(load.batch):
             return
         if free:
-            free.popleft().publish(due)
+            free.popleft().begin(due)
         else:
             late.append(due)
 
-    pacer = Pacer(spec.publish.rate, fire)
-    await asyncio.sleep(spec.seconds)
+    pacer = Pacer(load.rate / load.batch, fire)
+    await asyncio.sleep(seconds)
     pacer.stop()
     tally.stop_at = min(tally.stop_at, time.monotonic_ns())
-    if tally.published < tally.asked:
+    if tally.finished < tally.asked:
         await crowd.done.wait()
+
+
+def wait_until_parked(port: int, count: int) -> None:
+    """Until so many receives wait in the broker, by its own count. Raises `TimeoutError`."""
+    deadline = time.monotonic() + PARK_SECONDS
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PARK_SECONDS)
+    with contextlib.closing(connection):
+        while time.monotonic() < deadline:
+            connection.request("GET", "/metrics")
+            found = _WAITING.search(connection.getresponse().read())
+            if found is not None and int(float(found[1])) >= count:
+                return
+            time.sleep(0.02)
+    raise TimeoutError(f"{count} consumers did not come to wait within {PARK_SECONDS:.0f} seconds")
 
 
 class Window:
@@ -117,7 +168,7 @@ class Window:
     def __init__(self, spec: Spec, tally: Tally) -> None:
         self._spec = spec
         self._tally = tally
-        self._alone = spec.publish is None or spec.consume is None
+        self._alone = spec.consume is None or (spec.publish is None and spec.cycle is None)
         self._open()
         loop = asyncio.get_running_loop()
         self._stop: asyncio.TimerHandle | None = None
@@ -125,12 +176,12 @@ class Window:
             if spec.warm_seconds:
                 loop.call_later(spec.warm_seconds, self._open)
             self._stop = loop.call_later(spec.seconds, self._close)
-        self._closed: tuple[int, int, int] | None = None
+        self._closed: tuple[int, int, int, int] | None = None
 
-    def _counts(self) -> tuple[int, int, int]:
-        tally = self._tally
-        messages = tally.published if self._spec.consume is None else tally.acked
-        return messages, tally.requests, len(tally.answer)
+    def _counts(self) -> tuple[int, int, int, int]:
+        tally, spec = self._tally, self._spec
+        messages = tally.published if spec.consume is None and spec.cycle is None else tally.acked
+        return messages, tally.requests, len(tally.answer), len(tally.delivery)
 
     def _open(self) -> None:
         self._watch = Watch(self._spec.pid)
@@ -150,15 +201,17 @@ class Window:
             if self._stop is not None:
                 self._stop.cancel()
         assert self._closed is not None
-        (m0, r0, a0), (m1, r1, a1) = self._opened, self._closed
+        (m0, r0, a0, d0), (m1, r1, a1, d1) = self._opened, self._closed
         watch = self._watch
         return Result(
             m1 - m0,
             (self._ended - self._began) / 1e9,
             r1 - r0,
             Latency.of(self._tally.answer[a0:a1]),
-            Latency.of(self._tally.delivery),
-            *(round(cores, 3) for cores in (watch.own, watch.server, watch.others)),
+            Latency.of(self._tally.delivery[d0:d1]),
+            generator_cpu=round(watch.own, 3),
+            server_cpu=round(watch.server, 3),
+            others_cpu=round(watch.others, 3),
         )
 
 

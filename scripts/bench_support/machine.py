@@ -1,11 +1,21 @@
 """What the machine tells: time on its processors and memory of a process. Zeros where it has no /proc."""
 
 import os
+import platform
 import sys
 import time
 from pathlib import Path
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def processor() -> str:
+    """What the machine calls its processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def resident_mib(pid: int) -> float:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sqlite3
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from queuesvc import __version__
+from scripts.bench_support.machine import processor
 from scripts.bench_support.plan import Bench, Figure, median_latency
 
 GRIDS = {
@@ -29,18 +31,26 @@ def make_console() -> Console:
     return console if console.is_terminal else Console(width=max(console.width, NARROWEST))
 
 
-def document(bench: Bench, seconds: float) -> dict[str, Any]:
-    """All figures, with when, where and how they were measured."""
+def provenance(size: str, seconds: float) -> dict[str, Any]:
+    """When, where and of what it was measured, for a JSON file."""
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "size": bench.plan.name,
+        "size": size,
         "seconds": round(seconds, 1),
         "version": __version__,
         "machine": {
             "cores": os.cpu_count(),
+            "processor": processor(),
             "python": platform.python_version(),
+            "sqlite": sqlite3.sqlite_version,
             "system": f"{platform.system()} {platform.machine()}",
         },
+    }
+
+
+def document(bench: Bench, seconds: float) -> dict[str, Any]:
+    """All figures, with when, where and how they were measured."""
+    return provenance(bench.plan.name, seconds) | {
         "generator_limit": round(limit) if (limit := generator_limit(bench)) is not None else None,
         "figures": {name: figure.document() for name, figure in bench.figures.items()},
         "noise": noise(bench),

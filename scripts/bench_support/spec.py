@@ -1,7 +1,7 @@
 """What the generator process is told and what it answers, as values that go through JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -10,10 +10,11 @@ BODY_BYTES = 256
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Publishers, each on a connection of its own, that publish `batch` messages of 256 bytes a request.
+    """Publishers, each on a connection of its own, that publish `batch` messages of `body_bytes` a request.
 
     They publish again as soon as they are answered or, with a `rate`, so many messages a second in all, on
-    time whether earlier ones are answered or not. Without a `routing_key`, straight into a queue.
+    time whether earlier ones are answered or not. Without a `routing_key`, straight into a queue. With a
+    `spread`, `{}` in path and key is 0 to spread - 1, request by request.
     """
 
     path: str
@@ -21,13 +22,17 @@ class Publish:
     batch: int = 1
     rate: float = 0
     routing_key: str = ""
+    spread: int = 1
+    body_bytes: int = BODY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Consume:
     """Consumers that receive up to `batch` messages of a queue and acknowledge them.
 
-    They do so inside their next receive or, by `call`, in a call of its own.
+    They do so inside their next receive or, by `call`, in a call of its own. With a `spread`, `{}` in the
+    queue's name is 0 to spread - 1, consumer by consumer. If they are `parked`, all of them wait before the first
+    message is published, they acknowledge by `call`, and those that wait when all is acknowledged are hung up on.
     """
 
     queue: str
@@ -35,13 +40,31 @@ class Consume:
     batch: int = 1
     wait_seconds: float = 0
     ack: Literal["next", "call"] = "next"
+    spread: int = 1
+    parked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """Clients that publish `batch` messages straight to a queue, receive as many from it and acknowledge them.
+
+    Three calls, one after the other, so that the queue is as deep afterwards as it was. They begin anew when they are
+    done or, with a `rate`, so many messages a second in all, on time. With a `spread`, `{}` in the queue's name is
+    0 to spread - 1, cycle by cycle.
+    """
+
+    queue: str
+    connections: int
+    batch: int = 1
+    rate: float = 0
+    spread: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
     """One run against the server of process `pid` on `port`.
 
-    Publishers alone: they stop after `seconds`, of which the first `warm_seconds` are not counted, or after
+    Publishers alone, or cycles: they stop after `seconds`, of which the first `warm_seconds` are not counted, or after
     `most` messages. Consumers alone: the same, or when the queue is empty. Both: publishers
     stop as said, consumers when they have acknowledged everything, and all of it is counted.
     """
@@ -53,6 +76,7 @@ class Spec:
     most: int = 0
     publish: Publish | None = None
     consume: Consume | None = None
+    cycle: Cycle | None = None
 
     def dumps(self) -> str:
         """The spec as JSON."""
@@ -62,10 +86,11 @@ class Spec:
     def loads(cls, text: str) -> "Spec":
         """The spec again."""
         given: dict[str, Any] = json.loads(text)
-        publish, consume = given.pop("publish"), given.pop("consume")
-        return cls(
-            **given, publish=Publish(**publish) if publish else None, consume=Consume(**consume) if consume else None
-        )
+        loads = {name: kind(**given[name]) for name, kind in LOADS.items() if given[name]}
+        return cls(**{**given, **loads})
+
+
+LOADS: dict[str, Callable[..., Publish | Consume | Cycle]] = {"publish": Publish, "consume": Consume, "cycle": Cycle}
 
 
 @dataclass(slots=True)
@@ -94,8 +119,9 @@ class Result:
 
     `messages` were published (publishers alone) or acknowledged, in `seconds`; `requests` are the answers
     counted in that time. `answer` is the latency of the calls that publish or, of consumers alone, receive;
-    `delivery` that from the intended publish to its receive (at a rate only). Processor time is in
-    cores: of the generator, of the server and of all else on the machine.
+    `delivery` that from the intended publish to its receive (at a rate, or in a cycle). Processor time is in
+    cores: of the generator, of the server and of all else on the machine. Where consumers were parked,
+    `memory_mib` is the server's before they came, when they were connected, and when they waited.
     """
 
     messages: int
@@ -106,6 +132,7 @@ class Result:
     generator_cpu: float = 0
     server_cpu: float = 0
     others_cpu: float = 0
+    memory_mib: tuple[float, ...] = ()
 
     @property
     def rate(self) -> float:
