@@ -1,6 +1,7 @@
 """The composition root: the one place that chooses a store and wires everything together."""
 
 import asyncio
+import contextlib
 import dataclasses
 import gc
 import logging
@@ -9,7 +10,9 @@ import resource
 import signal
 import socket
 import sys
-from typing import Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
 
 import uvloop
 
@@ -18,6 +21,9 @@ from queuesvc.broker.broker import Broker
 from queuesvc.broker.tokens import Tokens
 from queuesvc.cli.app import make_cli
 from queuesvc.cli.logs import set_up_logs
+from queuesvc.cli.remote import Ask, NoAnswer, Reply, read_json
+from queuesvc.http import inside
+from queuesvc.http.access import Access
 from queuesvc.http.app import create_app
 from queuesvc.http.direct import Edge
 from queuesvc.http.door import TOLD_MOST
@@ -26,7 +32,7 @@ from queuesvc.http.rates import TokenLimits
 from queuesvc.http.server import CannotListen, Server, address_of, bind, is_loopback
 from queuesvc.http.tls import BadCertificate, server_context
 from queuesvc.settings import Settings
-from queuesvc.store.interface import StoreRefused
+from queuesvc.store.interface import StoreInUse, StoreRefused
 from queuesvc.store.sqlite.store import SqliteStore
 
 FAILED: Final = 1
@@ -40,7 +46,7 @@ log = logging.getLogger("queuesvc")
 def main() -> None:
     """The console script `queuesvc`."""
     os.umask(0o077)  # what we write holds other people's messages: only whoever runs us may read it
-    make_cli(serve=serve)(prog_name="queuesvc")
+    make_cli(serve=serve, offline=offline)(prog_name="queuesvc")
 
 
 def serve(settings: Settings) -> int:
@@ -52,6 +58,34 @@ def serve(settings: Settings) -> int:
     except (BadCertificate, CannotListen, StoreRefused) as refusal:
         print(f"queuesvc: {refusal}", file=sys.stderr)
         return FAILED
+
+
+@contextlib.contextmanager
+def offline(data: Path) -> Iterator[Ask]:
+    """Ask the store in a directory without a server: whoever may read its files need not say who they are.
+
+    Raises `NoAnswer` where it cannot be opened.
+    """
+    set_up_logs("warning")
+    with asyncio.Runner() as run:
+        broker = Broker(SqliteStore(data))
+        try:
+            run.run(broker.open())
+        except StoreInUse as refusal:
+            raise NoAnswer(f"{refusal}. Or ask that one: leave --data out, and say by --url where it is") from None
+        except StoreRefused as refusal:
+            raise NoAnswer(str(refusal)) from None
+        try:
+            app = create_app(broker, access=Access(None))
+
+            def ask(method: str, path: str, document: dict[str, Any] | None) -> Reply:
+                """As over HTTP, but from inside."""
+                status, body = run.run(inside.ask(app, method, path, document))
+                return Reply(status, read_json(body, str(data)))
+
+            yield ask
+        finally:
+            run.run(broker.close())
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:

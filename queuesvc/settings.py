@@ -23,6 +23,8 @@ from queuesvc.store.interface import Durability
 
 PREFIX = "QUEUESVC_"
 CONFIG_VARIABLE = "QUEUESVC_CONFIG"
+OF_CLIENTS = ("QUEUESVC_URL", "QUEUESVC_TOKEN")
+"""Where a broker is and who asks it: for the verbs that ask one that runs."""
 CONFIG_FILE = Path("queuesvc.toml")
 PORT_VARIABLE = "QUEUESVC_PORT"
 _ADDRESS = re.compile("(tcp|udp|sctp)://")
@@ -174,7 +176,12 @@ def _refuse_unknown_variables() -> None:
     """A variable of ours that is none is a slip, as in the file. (Those of a limit are looked at with the limits.)"""
     for variable, value in os.environ.items():
         name = variable.upper()
-        if not value or not name.startswith(PREFIX) or name == CONFIG_VARIABLE or _SET_BY_OTHERS.fullmatch(name):
+        if (
+            not value
+            or not name.startswith(PREFIX)
+            or name in (CONFIG_VARIABLE, *OF_CLIENTS)
+            or _SET_BY_OTHERS.fullmatch(name)
+        ):
             continue
         setting = name.removeprefix(PREFIX).lower()
         if setting not in Settings.model_fields and not setting.startswith("limits_"):

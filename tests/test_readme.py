@@ -1,8 +1,10 @@
 """The README's tour, run command by command against a real broker."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -19,11 +21,19 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.skipif(not shutil.which("curl"), reason="the tour is made with curl, which is not installed")
 def test_tour(server: Server, tmp_path: Path) -> None:
     known = Known()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where the `queuesvc` that is tested is
     tour = steps(README)
     assert len(tour) > 10
     for step in tour:
         command = known.substitute(step.command).replace("localhost:8642", f"127.0.0.1:{server.port}")
-        result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        result = subprocess.run(
+            ["bash", "-c", command],
+            cwd=tmp_path,
+            env=os.environ | {"PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert result.returncode == 0, f"{step.command}\n{result.stderr}"
         faults = known.differences(step.answer, result.stdout)
         assert not faults, f"{step.command}\n{result.stdout}\n{faults}"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from queuesvc import __version__
+from queuesvc.cli.tokens import Offline, make_tokens
 from queuesvc.settings import BadSettings, Settings, load_settings
 
 USAGE_ERROR = 2
@@ -18,8 +19,12 @@ _EPILOG = (
 )
 
 
-def make_cli(serve: Callable[[Settings], int]) -> typer.Typer:
-    """The `queuesvc` command. `serve` runs the broker until it is told to stop and returns the exit code."""
+def make_cli(serve: Callable[[Settings], int], offline: Offline) -> typer.Typer:
+    """The `queuesvc` command.
+
+    `serve` runs the broker until it is told to stop and returns the exit code; `offline` opens a store on which
+    none runs.
+    """
     cli = typer.Typer(
         help="A message broker in one process and one file: exchanges and queues over HTTP.",
         no_args_is_help=True,
@@ -27,6 +32,8 @@ def make_cli(serve: Callable[[Settings], int]) -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
+
+    cli.add_typer(make_tokens(offline), name="token")
 
     @cli.callback()
     def about(
@@ -36,6 +43,11 @@ def make_cli(serve: Callable[[Settings], int]) -> typer.Typer:
     ) -> None:
         """Options that stand before the verb."""
 
+    _add_serve(cli, serve)
+    return cli
+
+
+def _add_serve(cli: typer.Typer, serve: Callable[[Settings], int]) -> None:
     # The values are text here: settings check them all in one place, wherever they come from.
     @cli.command("serve", epilog=_EPILOG)
     def run_serve(
@@ -84,8 +96,6 @@ def make_cli(serve: Callable[[Settings], int]) -> typer.Typer:
             typer.echo(f"queuesvc: {error}", err=True)
             raise typer.Exit(USAGE_ERROR) from None
         raise typer.Exit(serve(settings))
-
-    return cli
 
 
 def _show_version(wanted: bool) -> None:

@@ -43,14 +43,14 @@ def on(permission: Permission, segment: str = "") -> Need:
 
 
 class Access:
-    """Lets in whoever comes while no token is needed, and then those who hold one."""
+    """Lets in whoever comes while no token is needed, and then those who hold one. Without `tokens`: whoever comes."""
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Tokens | None) -> None:
         self._tokens = tokens
 
     def grant(self, headers: Pairs, permission: Permission | None = None, name: str = "") -> Grant:
         """What the caller may do, this permission among it. Raises `unauthenticated` or `forbidden`."""
-        if not self._tokens.needed:
+        if self._tokens is None or not self._tokens.needed:
             return EVERYTHING
         grant = self._tokens.grant_of(_bearer(headers))
         if permission is not None:

@@ -40,18 +40,24 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (*DATA, *CONTROL, *OPS)
 
 
 def create_app(
-    broker: Broker, limits: Limits | None = None, guard: Guard | None = None, rates: Rates | None = None
+    broker: Broker,
+    limits: Limits | None = None,
+    guard: Guard | None = None,
+    rates: Rates | None = None,
+    access: Access | None = None,
 ) -> "App":
-    """The edge of a broker that is open. Opening and closing the broker is the caller's."""
-    return App(broker, limits or Limits(), guard or Guard(), rates)
+    """The edge of a broker that is open. Opening and closing the broker is the caller's.
+
+    Without an `access` those are let in whom the broker's tokens let in.
+    """
+    return App(broker, limits or Limits(), guard or Guard(), rates, access or Access(broker.tokens))
 
 
 class App:
     """The ASGI app. One for each broker. Its data plane, request ids and guard serve those who come past it, too."""
 
-    def __init__(self, broker: Broker, limits: Limits, guard: Guard, rates: Rates | None) -> None:
+    def __init__(self, broker: Broker, limits: Limits, guard: Guard, rates: Rates | None, access: Access) -> None:
         document = make_document(ENDPOINTS, limits)
-        access = Access(broker.tokens)
         openapi, page = orjson.dumps(document).decode(), make_page(document)
         edge = Edge(broker, access, limits, Metrics(broker), openapi, page, rates)
         self.data = DataPlane(broker, limits, access, rates)

@@ -14,7 +14,17 @@ from queuesvc.domain.model import Content
 from queuesvc.domain.replies import Received, Reply
 from queuesvc.domain.waiting import Waiting
 
-__all__ = ["Applied", "Durability", "Opened", "Store", "StoreBroken", "StoreRefused", "StoreUnavailable", "Waiting"]
+__all__ = [
+    "Applied",
+    "Durability",
+    "Opened",
+    "Store",
+    "StoreBroken",
+    "StoreInUse",
+    "StoreRefused",
+    "StoreUnavailable",
+    "Waiting",
+]
 
 
 Durability = Literal["full", "relaxed"]
@@ -31,6 +41,10 @@ class StoreBroken(Exception):
 
 class StoreRefused(Exception):
     """The store cannot be opened; the message tells the operator why and what to do."""
+
+
+class StoreInUse(StoreRefused):
+    """A broker is running on it."""
 
 
 @dataclass(slots=True)

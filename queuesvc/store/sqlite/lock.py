@@ -5,7 +5,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from queuesvc.store.interface import StoreRefused
+from queuesvc.store.interface import StoreInUse
 
 
 class FileLock:
@@ -16,14 +16,14 @@ class FileLock:
         self._file: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock, or raise `StoreRefused` naming the process that has it."""
+        """Take the lock, or raise `StoreInUse` naming the process that has it."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.read(file, 32).decode(errors="replace").strip()
             os.close(file)
-            raise StoreRefused(
+            raise StoreInUse(
                 f"another broker (process {owner or 'unknown'}) is running on {self._path.parent}: "
                 "stop it first, or choose another --data"
             ) from None

@@ -1,0 +1,80 @@
+"""Ask a broker over HTTP, as a verb of the command line does: one question, one answer, nothing kept."""
+
+import http.client
+import json
+import ssl
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+DEFAULT_URL: Final = "http://127.0.0.1:8642"
+TIMEOUT_SECONDS: Final = 30.0
+
+
+class NoAnswer(Exception):
+    """It could not be asked; the text says why and what to do."""
+
+
+class Reply(NamedTuple):
+    """What came back: `document` is its JSON, {} for none. A refusal's says why in `detail` (RFC 9457)."""
+
+    status: int
+    document: dict[str, Any]
+
+    @property
+    def refused(self) -> bool:
+        """Whether it was not done."""
+        return self.status >= 400
+
+
+Ask = Callable[[str, str, dict[str, Any] | None], Reply]
+"""Method, path and JSON of a request to its reply. Raises `NoAnswer`."""
+
+
+def over_http(url: str, token: str | None) -> Ask:
+    """Ask the broker that runs there, under this token."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise NoAnswer(f"{url} is no address of a broker: it should be like {DEFAULT_URL}")
+
+    def ask(method: str, path: str, document: dict[str, Any] | None) -> Reply:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        connection = _connect(parts.scheme, parts.hostname or "", parts.port)
+        try:
+            connection.request(method, parts.path.rstrip("/") + path, _body(document), headers)
+            answer = connection.getresponse()
+            return Reply(answer.status, read_json(answer.read(), url))
+        except ssl.SSLError as error:
+            raise NoAnswer(
+                f"no secure connection to {url}: {error.reason}; SSL_CERT_FILE may name whom to trust"
+            ) from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise NoAnswer(
+                f"no broker answers at {url} ({error or type(error).__name__}): start it, say by --url where it is, "
+                "or name by --data the directory of one that does not run"
+            ) from None
+        finally:
+            connection.close()
+
+    return ask
+
+
+def read_json(body: bytes, whose: str) -> dict[str, Any]:
+    """The object that an answer carries. Raises `NoAnswer`."""
+    try:
+        document = json.loads(body) if body else {}
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise NoAnswer(f"what answers at {whose} is no queuesvc broker")
+    return document
+
+
+def _connect(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+    if scheme == "https":
+        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS)
+    return http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+
+
+def _body(document: dict[str, Any] | None) -> bytes | None:
+    return None if document is None else json.dumps(document).encode()
