@@ -51,7 +51,7 @@ def main() -> None:
 
 def serve(settings: Settings) -> int:
     """Run the broker until SIGTERM or SIGINT; returns the exit code: 0, or 1 where it could not run or go on."""
-    set_up_logs(settings.log_level)
+    set_up_logs(settings.log_level, settings.log_format)
     try:
         with bind(settings.host, settings.port) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as run:
             return run.run(_serve(settings, listener))

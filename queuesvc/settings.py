@@ -32,6 +32,7 @@ _ADDRESS = re.compile("(tcp|udp|sctp)://")
 _SET_BY_OTHERS = re.compile(PREFIX + r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _HOST_NAME = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "json", "text"]
 
 _LIMITS = Limits()
 
@@ -119,6 +120,9 @@ class Settings(BaseSettings):
         description="Publishes are refused while SQLite's log is larger, kept so by a program that reads the file.",
     )
     log_level: LogLevel = Field(default="info", description="debug, info, warning or error.")
+    log_format: LogFormat = Field(
+        default="auto", description="json, one object a line; text, for a person; auto: text where that is a terminal."
+    )
     shutdown_seconds: float = Field(
         default=10, ge=0, allow_inf_nan=False, description="How long a shutdown waits for requests under way."
     )

@@ -17,9 +17,10 @@ from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from queuesvc.broker.broker import Broker
-from queuesvc.domain.errors import Refused
+from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.limits import Limits
 from queuesvc.http.access import Access
+from queuesvc.http.audit import Entry
 from queuesvc.http.control.table import CONTROL
 from queuesvc.http.data import asgi
 from queuesvc.http.data.plane import DataPlane
@@ -30,7 +31,7 @@ from queuesvc.http.guard import Guard
 from queuesvc.http.metrics import Metrics
 from queuesvc.http.openapi import make_document
 from queuesvc.http.ops import OPS
-from queuesvc.http.problems import not_found, send_problem, unforeseen
+from queuesvc.http.problems import STATUS, not_found, send_problem, unforeseen
 from queuesvc.http.rates import Rates
 from queuesvc.http.request import ClientGone, path_of
 from queuesvc.http.request_ids import REQUEST_ID, RequestIds
@@ -65,6 +66,14 @@ class App:
         self.guard = guard
         self._router = Router(_routes(edge), redirect_slashes=False, default=_nothing_here)
 
+    def _keep_pages_out(self, scope: Scope) -> None:
+        try:
+            self.guard.check(scope["method"], scope["http_version"], scope["headers"])
+        except Refused as refused:
+            if refused.code is Code.FORBIDDEN:
+                Entry(f"{scope['method']} by a web page", scope).failed(refused.code, STATUS[refused.code])
+            raise
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the server's lifespan."""
         if scope["type"] == "lifespan":
@@ -72,7 +81,7 @@ class App:
             return
         request_id = scope[REQUEST_ID] = self.request_ids.of(scope["headers"])
         try:
-            self.guard.check(scope["method"], scope["http_version"], scope["headers"])
+            self._keep_pages_out(scope)
             path = path_of(scope)
             call = self.data.find(scope["method"], path)
             if call is not None:

@@ -4,6 +4,7 @@ An endpoint without a handler belongs to the data plane, which dispatches for
 itself ahead of the routes; its row describes it and completes `Allow`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -21,10 +22,21 @@ from queuesvc.domain.needs import needs
 from queuesvc.domain.replies import Reply
 from queuesvc.domain.tokens import Permission
 from queuesvc.http.access import Access, Need
+from queuesvc.http.audit import Entry
 from queuesvc.http.metrics import Metrics
-from queuesvc.http.problems import method_not_allowed
+from queuesvc.http.problems import STATUS, method_not_allowed
 from queuesvc.http.rates import Rates
-from queuesvc.http.request import Kind, header, integer, negotiate, parse_object, parse_query, read_body, transport_of
+from queuesvc.http.request import (
+    ClientGone,
+    Kind,
+    header,
+    integer,
+    negotiate,
+    parse_object,
+    parse_query,
+    read_body,
+    transport_of,
+)
 
 JSON: Final = "application/json"
 
@@ -54,6 +66,7 @@ class Call:
     receive: Receive
     query: Mapping[str, Any]
     grant: Grant
+    entry: Entry
 
     @property
     def visible(self) -> tuple[str, ...] | None:
@@ -89,7 +102,9 @@ class Call:
         encoding = header(self.scope["headers"], b"content-encoding")
         if encoding is not None and encoding.strip().lower() != b"identity":
             raise Refused(Code.UNSUPPORTED_MEDIA_TYPE, "a JSON body must come without a Content-Encoding")
-        return parse_object(await read_body(self.scope, self.receive, self.edge.limits.request_bytes))
+        found = parse_object(await read_body(self.scope, self.receive, self.edge.limits.request_bytes))
+        self.entry.read(found)
+        return found
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -161,6 +176,11 @@ class Endpoint:
     """what segments of the path are that are something else here than elsewhere, and their schemas"""
 
     @property
+    def manages(self) -> bool:
+        """Whether it changes something of the broker itself: then the audit log tells of each call."""
+        return self.handler is not None and self.method != "GET"
+
+    @property
     def answers_json(self) -> bool:
         """Whether JSON is what it answers, so that a client that takes none is told so (406)."""
         return any(JSON in answer.media for answer in self.answers.values())
@@ -193,20 +213,46 @@ class Resource:
         endpoint = self._endpoints.get(method)
         if endpoint is None or endpoint.handler is None:
             raise method_not_allowed(self._endpoints)
-        grant = self._grant(endpoint.need, scope)
-        if self._edge.rates is not None and endpoint.need.token:
-            self._edge.rates.request(grant, transport_of(receive))
-        if endpoint.answers_json and method != "HEAD":
-            negotiate(header(scope["headers"], b"accept"), (JSON,))
-        query = parse_query(scope["query_string"], self._kinds[method])
-        response = await endpoint.handler(Call(self._edge, scope, receive, query, grant))
+        entry = Entry(endpoint.name, scope)
+        try:
+            response = await self._answer(endpoint, endpoint.handler, scope, receive, entry)
+        except ClientGone:
+            raise  # before it had asked for anything
+        except (Exception, asyncio.CancelledError) as error:
+            if endpoint.manages:
+                code = _code(error)
+                entry.failed(code, STATUS[code])
+            raise
+        if endpoint.manages:
+            entry.done(response.status_code)
         await response(scope, receive, send)
 
-    def _grant(self, need: Need, scope: Scope) -> Grant:
+    async def _answer(
+        self, endpoint: Endpoint, handler: Handler, scope: Scope, receive: Receive, entry: Entry
+    ) -> Response:
+        grant = self._grant(endpoint.need, scope, entry)
+        if self._edge.rates is not None and endpoint.need.token:
+            self._edge.rates.request(grant, transport_of(receive))
+        if endpoint.answers_json and scope["method"] != "HEAD":
+            negotiate(header(scope["headers"], b"accept"), (JSON,))
+        query = parse_query(scope["query_string"], self._kinds[scope["method"]])
+        entry.add(query)
+        return await handler(Call(self._edge, scope, receive, query, grant, entry))
+
+    def _grant(self, need: Need, scope: Scope, entry: Entry) -> Grant:
         if not need.token:
             return EVERYTHING
-        name = scope["path_params"][need.segment] if need.segment else ""
-        return self._edge.access.grant(scope["headers"], need.permission, name)
+        grant = self._edge.access.grant(scope["headers"])
+        entry.who = grant.name or "-"
+        if need.permission is not None:
+            grant.require(need.permission, scope["path_params"][need.segment] if need.segment else "")
+        return grant
+
+
+def _code(error: BaseException) -> Code:
+    if isinstance(error, Refused):
+        return error.code
+    return Code.UNAVAILABLE if isinstance(error, asyncio.CancelledError) else Code.INTERNAL_ERROR
 
 
 def paging(after: Kind, what: str, schema: Schema) -> tuple[Parameter, Parameter]:

@@ -5,6 +5,7 @@ The one place that knows which HTTP status a code of the contract's §9 has.
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -13,6 +14,7 @@ import orjson
 from starlette.types import Send
 
 from queuesvc.domain.errors import Code, Refused
+from queuesvc.domain.limits import REPLY_PREFIX
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -55,6 +57,7 @@ MAY_PASS: Final = frozenset({Code.QUEUE_FULL, Code.TOO_MANY_REQUESTS, Code.UNAVA
 Head = list[tuple[bytes, bytes]]
 
 log = logging.getLogger("queuesvc.http")
+_REPLY_ADDRESS: Final = re.compile(re.escape(REPLY_PREFIX) + r"[\w-]*")
 
 
 def title(code: Code) -> str:
@@ -78,9 +81,15 @@ def shutting_down() -> Refused:
     return Refused(Code.UNAVAILABLE, "the broker is shutting down", retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
+def hide_addresses(text: str) -> str:
+    """The text for the log: who knows a reply address may answer there."""
+    return _REPLY_ADDRESS.sub(f"{REPLY_PREFIX}...", text)
+
+
 def unforeseen(request_id: bytes, method: str, path: str) -> Refused:
     """The `internal-error` for the exception that is being handled, which is told to the log only."""
-    log.exception("request %s failed: %s %s", request_id.decode(), method, path)
+    shown, fields = hide_addresses(path), {"request_id": request_id.decode()}
+    log.exception("request %s failed: %s %s", request_id.decode(), method, shown, extra={"fields": fields})
     return Refused(Code.INTERNAL_ERROR, "this is a fault of the broker's")
 
 
