@@ -20,6 +20,7 @@ from queuesvc import __version__
 from queuesvc.broker.broker import Broker
 from queuesvc.broker.tokens import Tokens
 from queuesvc.cli.app import make_cli
+from queuesvc.cli.keeping import Keeping
 from queuesvc.cli.logs import set_up_logs
 from queuesvc.cli.remote import Ask, NoAnswer, Reply, read_json
 from queuesvc.http import inside
@@ -33,7 +34,8 @@ from queuesvc.http.server import CannotListen, Server, address_of, bind, is_loop
 from queuesvc.http.tls import BadCertificate, server_context
 from queuesvc.settings import Settings
 from queuesvc.store.interface import StoreInUse, StoreRefused
-from queuesvc.store.sqlite.store import SqliteStore
+from queuesvc.store.sqlite.check.checker import check_store
+from queuesvc.store.sqlite.store import FILE, SqliteStore
 
 FAILED: Final = 1
 OPEN_FILES: Final = 65_536
@@ -46,7 +48,8 @@ log = logging.getLogger("queuesvc")
 def main() -> None:
     """The console script `queuesvc`."""
     os.umask(0o077)  # what we write holds other people's messages: only whoever runs us may read it
-    make_cli(serve=serve, offline=offline)(prog_name="queuesvc")
+    keeping = Keeping(file_of=lambda data: data / FILE, check=check_store)
+    make_cli(serve=serve, offline=offline, keeping=keeping)(prog_name="queuesvc")
 
 
 def serve(settings: Settings) -> int:

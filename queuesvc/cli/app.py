@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from queuesvc import __version__
+from queuesvc.cli.keeping import Keeping, add_keeping
 from queuesvc.cli.tokens import Offline, make_tokens
 from queuesvc.settings import BadSettings, Settings, load_settings
 
@@ -19,11 +20,11 @@ _EPILOG = (
 )
 
 
-def make_cli(serve: Callable[[Settings], int], offline: Offline) -> typer.Typer:
+def make_cli(serve: Callable[[Settings], int], offline: Offline, keeping: Keeping) -> typer.Typer:
     """The `queuesvc` command.
 
     `serve` runs the broker until it is told to stop and returns the exit code; `offline` opens a store on which
-    none runs.
+    none runs; `keeping` is for who looks after one.
     """
     cli = typer.Typer(
         help="A message broker in one process and one file: exchanges and queues over HTTP.",
@@ -44,6 +45,7 @@ def make_cli(serve: Callable[[Settings], int], offline: Offline) -> typer.Typer:
         """Options that stand before the verb."""
 
     _add_serve(cli, serve)
+    add_keeping(cli, keeping)
     return cli
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from queuesvc.domain import commands as c
 from queuesvc.domain.ids import Ids
 from queuesvc.store.interface import Store
+from queuesvc.store.sqlite.check.checker import check_store
 from tests.model.compare import Difference
 from tests.model.terms import Terms
 
@@ -88,12 +89,19 @@ class Side(Terms):
             self._lives += 1
             whence, self.path = self.path.parent, self._home / str(self._lives) / "store"
             shutil.copytree(whence, self.path.parent)
+            self._whole()
             await self.open()
             await old.close()
             shutil.rmtree(whence)
         else:
             await old.close()
+            self._whole()
             await self.open()
+
+    def _whole(self) -> None:
+        """What lies on the disk between two lives is whole by itself, invariants and counters."""
+        if findings := check_store(self.path / "queuesvc.db").findings:
+            raise Difference(f"{self.name}: {findings}")
 
     @contextlib.contextmanager
     def failing(self) -> Iterator[None]:

@@ -17,7 +17,14 @@ class FileLock:
 
     def acquire(self) -> None:
         """Take the lock, or raise `StoreInUse` naming the process that has it."""
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._file = file = self._take(os.O_RDWR | os.O_CREAT)
+        # Only to tell the next one who has it: not worth failing for on a full disk.
+        with contextlib.suppress(OSError):
+            os.truncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+
+    def _take(self, mode: int) -> int:
+        file = os.open(self._path, mode | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -27,11 +34,15 @@ class FileLock:
                 f"another broker (process {owner or 'unknown'}) is running on {self._path.parent}: "
                 "stop it first, or choose another --data"
             ) from None
-        self._file = file
-        # Only to tell the next one who has it: not worth failing for on a full disk.
-        with contextlib.suppress(OSError):
-            os.truncate(file, 0)
-            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        return file
+
+    def keep_out(self) -> None:
+        """Keep brokers out until `release`, and write nothing. Raises `StoreInUse` where one is running.
+
+        Where there is no lock file no broker has ever run.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            self._file = self._take(os.O_RDONLY)
 
     def release(self) -> None:
         """Let go. The file stays: removing it would let two brokers in."""

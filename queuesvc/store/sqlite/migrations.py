@@ -71,6 +71,23 @@ def migrate(connection: sqlite3.Connection) -> None:
         _apply(connection, migration)
 
 
+def schema(connection: sqlite3.Connection) -> dict[str, str]:
+    """What a database consists of: the SQL of each table, index and trigger, by name."""
+    found = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+    return dict(found)
+
+
+def expected_schema(version: int) -> dict[str, str]:
+    """The same of a store that was brought to a version by the migrations of this program."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        for migration in known()[:version]:
+            _apply(connection, migration)
+        return schema(connection)
+    finally:
+        connection.close()
+
+
 def _check_applied(connection: sqlite3.Connection, migrations: list[Migration]) -> None:
     if not migrations:
         return

@@ -19,4 +19,9 @@ def repeated(insert: str, times: int) -> str:
     return f"{head}VALUES {', '.join([row] * times)};"
 
 
-SQL: Final = load((files("queuesvc.store.sqlite") / "statements.sql").read_text("utf-8"))
+def read(package: str, name: str) -> dict[str, str]:
+    """The statements of a `.sql` file in a package of ours."""
+    return load((files(package) / name).read_text("utf-8"))
+
+
+SQL: Final = read("queuesvc.store.sqlite", "statements.sql")
