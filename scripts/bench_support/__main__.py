@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from scripts.bench_support.depth import STATES, depth
 from scripts.bench_support.large import STATES as LARGE
 from scripts.bench_support.large import large
+from scripts.bench_support.places import COLUMNS, places
 from scripts.bench_support.plan import FULL, QUICK, SMOKE, Bench, Plan
 from scripts.bench_support.rates import batches, one_by_one, singles
 from scripts.bench_support.report import document, make_console, print_tables
@@ -21,12 +22,12 @@ from tests.support.server import ServerFailed
 
 Section = Callable[[Bench], None]
 # In this order: what is measured one by one is compared with the single publishes.
-SECTIONS: tuple[Section, ...] = (singles, one_by_one, batches, depth)
+SECTIONS: tuple[Section, ...] = (singles, one_by_one, batches, places, depth)
 
 
 def steps_of(plan: Plan, deep: bool) -> int:
     """How many steps a bench of this size tells of."""
-    return 4 * len(LARGE) if deep else 3 * plan.rounds + 1 + len(STATES) + 6
+    return 4 * len(LARGE) if deep else 3 * plan.rounds + 1 + 2 * len(COLUMNS) + len(STATES) + 6
 
 
 def bench(

@@ -14,6 +14,7 @@ from scripts.bench_support.spec import BODY_BYTES
 from tests.support.server import Server
 
 PATIENCE_SECONDS = 60.0
+IDLE_SECONDS = 10.0
 BATCH_MOST = 1000
 _RECEIPT = re.compile(rb'"receipt":("[^"]+")')
 _BODY = "x" * BODY_BYTES
@@ -37,7 +38,7 @@ class Caller:
     def __init__(self, server: Server) -> None:
         self.pid = server.pid
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_SECONDS)
-        self._connection.connect()
+        self._used_at = 0.0
         self.answer_ms = 0.0
         self.cpu_us = 0.0
         self.longest_ms = 0.0
@@ -52,6 +53,10 @@ class Caller:
 
     def call(self, method: str, path: str, body: bytes = b"") -> bytes:
         """The body of the answer. Raises `BenchFailed` for a refusal, or where none comes."""
+        if time.monotonic() - self._used_at > IDLE_SECONDS:
+            # The broker may be about to hang up on an idle client.
+            self._connection.close()
+            self._connection.connect()
         cpu, began = process_seconds(self.pid), time.perf_counter()
         try:
             self._connection.request(method, f"/v1/{path}", body)
@@ -59,6 +64,7 @@ class Caller:
             found = answer.read()
         except OSError as error:
             raise BenchFailed(f"{method} {path}: {error!r}") from None
+        self._used_at = time.monotonic()
         self.answer_ms = (time.perf_counter() - began) * 1e3
         self.longest_ms = max(self.longest_ms, self.answer_ms)
         self.cpu_us = (process_seconds(self.pid) - cpu) * 1e6

@@ -163,7 +163,10 @@ def wait_until_parked(port: int, count: int) -> None:
 
 
 class Window:
-    """What is counted: from the end of the warm-up to the end of publishing, or all where there are consumers."""
+    """What is counted: from the end of the warm-up to the end of the time, or all that was begun until then.
+
+    All of it where there are consumers, and at a pace, for what is late must not be left out.
+    """
 
     def __init__(self, spec: Spec, tally: Tally) -> None:
         self._spec = spec
@@ -175,7 +178,9 @@ class Window:
         if self._alone:
             if spec.warm_seconds:
                 loop.call_later(spec.warm_seconds, self._open)
-            self._stop = loop.call_later(spec.seconds, self._close)
+            load = spec.publish or spec.cycle
+            if load is None or not load.rate:
+                self._stop = loop.call_later(spec.seconds, self._close)
         self._closed: tuple[int, int, int, int] | None = None
 
     def _counts(self) -> tuple[int, int, int, int]:

@@ -23,13 +23,16 @@ def publish_to(name: str, connections: int, batch: int = 1, rate: float = 0) -> 
 
 
 def singles(bench: Bench) -> None:
-    """Single durable publishes over 64 connections, and the bare app answering the same, in turns."""
+    """Single durable publishes over 64 connections, over 32, and the bare app answering the same, in turns."""
     plan = bench.plan
     figure = bench.figure(
         "publish_single",
         Figure("publish one by one, 64 connections", "messages/s", beside="bare ASGI app", aim=Aim("ratio", 0.5)),
     )
     time = bench.figure("publish_single_cpu", Figure("processor time of one publish", "µs", beside="bare ASGI app"))
+    fewer = bench.figure(
+        "publish_32", Figure("publish one by one, 32 connections", "messages/s", beside="bare ASGI app, 64")
+    )
     bare_figure = bench.figure("bare_asgi", Figure("bare ASGI app, same server", "requests/s"))
     load = publish_to("singles", SINGLE_CONNECTIONS)
     with broker(bench.directory) as server:
@@ -43,6 +46,9 @@ def singles(bench: Bench) -> None:
                 bare_figure.add_result(bare)
                 figure.add_result(ours, bare.rate)
                 time.add(ours.cpu_us, bare.cpu_us)
+                load32 = publish_to("singles", ONE_BY_ONE_CONNECTIONS)
+                spec = Spec(server.port, server.pid, plan.seconds, plan.warm_seconds, plan.most, load32)
+                fewer.add_result(generate(spec), bare.rate)
 
 
 def batches(bench: Bench) -> None:
@@ -60,7 +66,7 @@ def batches(bench: Bench) -> None:
     most = plan.most * BATCH
     for turn in range(plan.rounds):
         bench.step(f"batches of 100, round {turn + 1} of {plan.rounds}")
-        rate = raw_sqlite(bench.directory, plan.raw_seconds)
+        rate = raw_sqlite(bench.directory, plan.raw_seconds).rate
         loop.add(rate)
         disk.add(fsync_rate(bench.directory, plan.raw_seconds))
         with broker(bench.directory) as server:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from queuesvc import __version__
 from scripts.bench_support.machine import processor
+from scripts.bench_support.places import COLUMNS, PART
 from scripts.bench_support.plan import Bench, Figure, median_latency
 
 GRIDS = {
@@ -78,6 +79,7 @@ def print_tables(console: Console, bench: Bench, seconds: float) -> None:
         console.print(
             "CPU µs: the server's processor time a message; then in cores: server, generator, everything else."
         )
+    _print_columns(console, bench)
     for part, title in GRIDS.items():
         _print_grid(console, bench, part, title)
     limit = generator_limit(bench)
@@ -88,6 +90,37 @@ def print_tables(console: Console, bench: Bench, seconds: float) -> None:
     for remark in noise(bench):
         console.print(f"noisy: {remark}", style="yellow")
     console.print(f"The {bench.plan.name} bench took {seconds:.0f} s.")
+
+
+def _print_columns(console: Console, bench: Bench) -> None:
+    """The columns by which brokers are compared: a row for one queue, for each harder place, and for the limits."""
+    rows: dict[str, dict[str, Figure]] = {}
+    for name, title in COLUMNS.items():
+        if name in bench.figures:
+            rows.setdefault("one queue", {})[title] = bench.figures[name]
+    for figure in bench.figures.values():
+        if figure.part == PART:
+            rows.setdefault(figure.row, {})[figure.title] = figure
+    if not rows:
+        return
+    table = Table(title="messages/s; p50 / p99 in ms, from the intended publish to the receive, at half of the rate")
+    _columns(table, "", tuple(COLUMNS.values()))
+    for row, figures in rows.items():
+        table.add_row(row, *(_column(figures.get(title)) for title in COLUMNS.values()))
+    ratios = [bench.figures.get(name) for name in COLUMNS]
+    table.add_row(
+        "its share of the limit", *(f"{f.ratio:.2f}" if f is not None and f.ratio is not None else "" for f in ratios)
+    )
+    console.print(table)
+
+
+def _column(figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    if figure.title == COLUMNS["single_latency"] or figure.title.endswith("at half of its rate"):
+        found = median_latency(figure.delivery)
+        return f"{found['p50']:.2f} / {found['p99']:.2f}"
+    return _number(figure.value)
 
 
 def _print_grid(console: Console, bench: Bench, part: str, title: str) -> None:

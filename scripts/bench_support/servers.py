@@ -76,6 +76,9 @@ def call(server: Server, method: str, path: str, document: Any = None) -> httpx2
     return answer
 
 
+KEY = "key"
+
+
 def declare(server: Server, name: str, settings: Any = None) -> None:
     """A queue (with settings) and a direct exchange of the same name that reaches it with the routing key `key`."""
     call(server, "PUT", f"/v1/queues/{name}", settings or {})
@@ -83,4 +86,12 @@ def declare(server: Server, name: str, settings: Any = None) -> None:
     call(server, "POST", f"/v1/exchanges/{name}/bindings", {"queue": name, "routing_key": KEY})
 
 
-KEY = "key"
+def declare_many(server: Server, exchange: str, kind: str, queues: int, key: str = KEY) -> None:
+    """Queues of the exchange's name with a number, all bound to it, in one commit. `{}` in the key is the number."""
+    names = [f"{exchange}-{at}" for at in range(queues)]
+    bindings = [
+        {"source": exchange, "queue": name, "routing_key": key.replace("{}", str(at))} for at, name in enumerate(names)
+    ]
+    exchanges = [{"name": exchange, "type": kind}]
+    document = {"exchanges": exchanges, "queues": [{"name": name} for name in names], "bindings": bindings}
+    call(server, "PUT", "/v1/definitions", document)

@@ -141,8 +141,8 @@ class Result:
 
     @property
     def cpu_us(self) -> float:
-        """The server's processor time a message, in microseconds."""
-        return self.server_cpu / self.rate * 1e6
+        """The server's processor time a message, in microseconds; 0 where no message was counted."""
+        return self.server_cpu / self.rate * 1e6 if self.messages else 0.0
 
     def dumps(self) -> str:
         """The result as JSON."""

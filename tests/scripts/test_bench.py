@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from scripts.bench_support.connection import BadAnswer, Connection, request
+from scripts.bench_support.places import COLUMNS
 from scripts.bench_support.plan import Aim, Figure
 from scripts.bench_support.rates import publish_to
 from scripts.bench_support.servers import BenchFailed, declare, generate
@@ -21,6 +22,7 @@ from tests.support.server import Server
 FIGURES: dict[str, str | None] = {
     "publish_single": "ratio",
     "publish_single_cpu": None,
+    "publish_32": None,
     "bare_asgi": None,
     "single_end_to_end": None,
     "single_end_to_end_ack_in_receive": None,
@@ -39,6 +41,10 @@ FIGURES: dict[str, str | None] = {
     "purge_dead": None,
     "delete_delayed": None,
 }
+for column in COLUMNS:
+    FIGURES[f"topic_{column}"] = None
+    if column != "single_latency":  # what comes from a deep queue was published long ago
+        FIGURES[f"deep_{column}"] = None
 for state in ("ready", "leased", "dead", "groups", "blocked", "delayed"):
     FIGURES[f"depth_{state}_memory"] = "value" if state == "ready" else None
     FIGURES |= dict.fromkeys((f"depth_{state}_{most}{of}" for most in (1, 100) for of in ("", "_cpu")), "ratio")

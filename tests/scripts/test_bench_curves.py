@@ -12,8 +12,7 @@ import pytest
 
 from scripts.bench_support.curves.__main__ import CURVES
 from scripts.bench_support.curves.model import FULL, SMOKE, Lines, Point
-from scripts.bench_support.curves.runs import declare_many
-from scripts.bench_support.servers import BenchFailed, call, generate
+from scripts.bench_support.servers import BenchFailed, call, declare_many, generate
 from scripts.bench_support.spec import BODY_BYTES, Consume, Cycle, Publish, Spec
 from tests.support.server import Server
 

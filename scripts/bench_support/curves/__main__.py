@@ -56,7 +56,7 @@ CURVES = {
         ),
         Curve(
             "waiters",
-            "Waiting: so many long polls are parked, 200 a second are woken",
+            "Waiting: so many long polls are parked, and 100 a second are woken",
             "long polls",
             waiters.WAITER_PANELS,
             waiters.over_waiters,

@@ -13,15 +13,19 @@ from scripts.bench_support.spec import Result
 class Sizes:
     """How much is measured: each point is the median of `rounds` runs of `seconds`, behind a warm-up.
 
-    `most` ends a run after so many messages, if that is sooner (0: no limit). Waiters are woken for
-    `wake_seconds`. The tuples are where each curve is measured. What lies deeper than `plain_depth` has tiny bodies.
+    Runs at a pace take `paced_seconds`. `most` ends a run after so many messages, if that is sooner (0: no limit).
+    Waiters are woken for `wake_seconds`, and their memory is told from `memory_from` on: what fewer take cannot be
+    told from what the broker takes anyway. The tuples are where each curve is measured. What lies deeper than
+    `plain_depth` has tiny bodies.
     """
 
     name: str
     rounds: int
     seconds: float
+    paced_seconds: float
     warm_seconds: float
     wake_seconds: float
+    memory_from: int
     most: int
     plain_depth: int
     connections: tuple[int, ...]
@@ -37,8 +41,10 @@ FULL = Sizes(
     name="full",
     rounds=3,
     seconds=0.8,
+    paced_seconds=0.8,
     warm_seconds=0.2,
     wake_seconds=2,
+    memory_from=1000,
     most=0,
     plain_depth=3_000_000,
     connections=(1, 2, 4, 8, 16, 32, 64, 250, 1000),
@@ -52,9 +58,11 @@ FULL = Sizes(
 SMOKE = Sizes(
     name="smoke",
     rounds=1,
-    seconds=0.2,
+    seconds=10,
+    paced_seconds=0.2,
     warm_seconds=0,
     wake_seconds=0.2,
+    memory_from=100,
     most=20,
     plain_depth=1000,
     connections=(1, 2),

@@ -1,9 +1,9 @@
 """Over the depth of a queue, over the number of queues, and over the queues that one publish reaches."""
 
 from scripts.bench_support.curves.model import Lines, Panel, Sizes, Work
-from scripts.bench_support.curves.runs import LATENCY, Load, declare_many, measure, publish
+from scripts.bench_support.curves.runs import LATENCY, Load, measure, publish
 from scripts.bench_support.machine import resident_mib
-from scripts.bench_support.servers import broker, call, generate
+from scripts.bench_support.servers import broker, call, declare_many, generate
 from scripts.bench_support.spec import BODY_BYTES, Cycle, Publish, Spec
 from tests.support.server import Server
 

@@ -4,12 +4,13 @@ import dataclasses
 from dataclasses import dataclass
 
 from scripts.bench_support.curves.model import Panel, Point, Work
-from scripts.bench_support.servers import KEY, call, generate
+from scripts.bench_support.servers import KEY, generate
 from scripts.bench_support.spec import BODY_BYTES, Consume, Cycle, Publish, Result, Spec
 from tests.support.server import Server
 
 PACED_SHARE = 0.5
 SMOKE_RATE = 100.0
+SLOWEST_RATE = 10.0
 # Far longer than any run: who is parked does not ask again.
 WAIT_SECONDS = 60.0
 
@@ -35,21 +36,23 @@ class Load:
         )
 
 
-def run(work: Work, server: Server, load: Load, seconds: float = 0) -> Result:
-    """One run of a load, of so many seconds or as the sizes say."""
+def run(work: Work, server: Server, load: Load, seconds: float) -> Result:
+    """One run of a load, of so many seconds behind the warm-up."""
     sizes = work.sizes
     # Where there are consumers all is counted.
     warm = sizes.warm_seconds if load.consume is None else 0
-    seconds = (seconds or sizes.seconds) + warm
-    return generate(Spec(server.port, server.pid, seconds, warm, sizes.most, load.publish, load.consume, load.cycle))
+    return generate(
+        Spec(server.port, server.pid, seconds + warm, warm, sizes.most, load.publish, load.consume, load.cycle)
+    )
 
 
 def measure(work: Work, server: Server, load: Load, point: Point) -> None:
     """Both runs of a round. The latency is that of the publish or, where there is one, to the receive."""
-    fast = run(work, server, load)
+    fast = run(work, server, load, work.sizes.seconds)
     point.add_result(fast)
     batch = load.cycle.batch if load.cycle else 1
-    paced = run(work, server, load.at(SMOKE_RATE * batch if work.sizes.most else fast.rate * PACED_SHARE))
+    rate = SMOKE_RATE * batch if work.sizes.most else max(SLOWEST_RATE, fast.rate * PACED_SHARE)
+    paced = run(work, server, load.at(rate), work.sizes.paced_seconds)
     latency = paced.delivery if load.consume or load.cycle else paced.answer
     point.add(p50_ms=latency.p50_ms, p99_ms=latency.p99_ms, paced_rate=paced.rate)
 
@@ -63,14 +66,3 @@ def publish(name: str, connections: int, body_bytes: int = BODY_BYTES, spread: i
 def wait_for(queue: str, connections: int) -> Consume:
     """Consumers of a queue, one message a call, who all wait when publishing begins."""
     return Consume(queue, connections, 1, WAIT_SECONDS, parked=True)
-
-
-def declare_many(server: Server, exchange: str, kind: str, queues: int, key: str = KEY) -> None:
-    """Queues of the exchange's name with a number, all bound to it, in one commit. `{}` in the key is the number."""
-    names = [f"{exchange}-{at}" for at in range(queues)]
-    bindings = [
-        {"source": exchange, "queue": name, "routing_key": key.replace("{}", str(at))} for at, name in enumerate(names)
-    ]
-    exchanges = [{"name": exchange, "type": kind}]
-    document = {"exchanges": exchanges, "queues": [{"name": name} for name in names], "bindings": bindings}
-    call(server, "PUT", "/v1/definitions", document)

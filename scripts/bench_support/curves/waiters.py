@@ -1,17 +1,15 @@
 """Over the long polls that wait: what each takes of memory, and how soon one of them is woken."""
 
 from scripts.bench_support.curves.model import Lines, Panel, Sizes, Work
-from scripts.bench_support.curves.runs import WAIT_SECONDS, Load, declare_many, run
-from scripts.bench_support.servers import broker
+from scripts.bench_support.curves.runs import WAIT_SECONDS, Load, run
+from scripts.bench_support.servers import broker, declare_many
 from scripts.bench_support.spec import Consume, Publish
 
 ONE_QUEUE = "all at one queue"
 SPREAD = "spread over 1,000 queues"
 SPREAD_QUEUES = 1000
 PUBLISHERS = 8
-WAKES_A_SECOND = 200.0
-# With fewer, what the broker takes for them cannot be told from what it takes anyway.
-FEWEST_FOR_MEMORY = 100
+WAKES_A_SECOND = 100.0
 KIB = 1024
 
 WAITER_PANELS = (
@@ -39,7 +37,7 @@ def over_waiters(work: Work) -> Lines:
                 point, woken = lines.point(line, count), result.delivery
                 point.add(p50_ms=woken.p50_ms, p99_ms=woken.p99_ms, max_ms=woken.max_ms, woken=woken.count)
                 before, connected, waiting = result.memory_mib
-                if count >= FEWEST_FOR_MEMORY:
+                if count >= work.sizes.memory_from:
                     point.add(
                         waiter_kib=(waiting - before) / count * KIB, connection_kib=(connected - before) / count * KIB
                     )
