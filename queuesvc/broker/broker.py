@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from queuesvc.broker.clock import Clock
 from queuesvc.broker.committer import Answer, Committer, unavailable
@@ -81,34 +82,39 @@ class Broker:
         """Have a question answered from what is on the disk. The future may raise `Refused`."""
         return self._committer.put(query)
 
-    async def receive(self, receive: c.Receive, wait_ms: int) -> Received:
-        """Lease messages, waiting up to so long for the first. Raises `Refused`.
+    def wait(self, receive: c.Receive, wait_ms: int) -> asyncio.Future[Received]:
+        """Stand in line, and be leased messages within so long. The future may raise `Refused`.
 
-        It stands in line from the first step of this coroutine on. Cancelled, it leaves
-        the line, and what was leased for it meanwhile is ready again.
+        Cancelled or otherwise completed from outside, it leaves the line, and what is leased for it meanwhile is
+        ready again. What it got is for its holder to use, or to `undeliver`.
         """
         loop = asyncio.get_running_loop()
         waiter = Waiter(receive, loop.create_future())
         patient = wait_ms > 0 and self.accepting
         self._committer.join(waiter, patient)
         timeout = loop.call_later(wait_ms / 1000, self._committer.send_away, waiter) if patient else None
-        try:
-            return await waiter.answer
-        except asyncio.CancelledError:
-            self._abandon(waiter)
-            raise
-        finally:
-            if timeout is not None:
-                timeout.cancel()
+        waiter.answer.add_done_callback(partial(self._answered, waiter, timeout))
+        return waiter.answer
 
-    def _abandon(self, waiter: Waiter) -> None:
+    def _answered(self, waiter: Waiter, timeout: asyncio.TimerHandle | None, _: asyncio.Future[Received]) -> None:
+        if timeout is not None:
+            timeout.cancel()
         if self._waiters.leave(waiter):
             self._committer.wake()
-            return
-        if waiter.answer.cancelled():
-            return  # the committer will see that nobody wants the answer
-        if waiter.answer.exception() is None and waiter.answer.result().lease:
-            self._committer.undeliver(waiter.receive.queue, waiter.answer.result().lease)
+
+    async def receive(self, receive: c.Receive, wait_ms: int) -> Received:
+        """Lease messages, waiting up to so long for the first. Raises `Refused`.
+
+        Cancelled at any moment, it leaves no message leased.
+        """
+        answer = self.wait(receive, wait_ms)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            # It may have come while we were being cancelled.
+            if not answer.cancelled() and answer.exception() is None and answer.result().lease:
+                self._committer.undeliver(receive.queue, answer.result().lease)
+            raise
 
     def reply_address(self) -> str:
         """A new address for a reply, which nobody can guess."""
@@ -183,9 +189,12 @@ class Broker:
                 # Nobody awaits it, and a use that could not be kept is told by the next.
                 self._committer.put(c.NoteTokenUse(uses)).add_done_callback(_went_well)
 
-    async def undeliver(self, queue: str, lease: int) -> None:
-        """The answer with this lease could not be written: its messages are ready again, uncounted."""
-        await self._committer.undeliver(queue, lease)
+    def undeliver(self, queue: str, lease: int) -> Answer:
+        """The answer with this lease could not be written: its messages are ready again, uncounted.
+
+        The future need not be awaited. Raises `unavailable` where the store is broken.
+        """
+        return self._committer.undeliver(queue, lease)
 
     def shut_down(self) -> None:
         """Begin to end: no publishes any more, and every waiting receive ends empty."""

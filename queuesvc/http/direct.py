@@ -107,7 +107,7 @@ class Direct(Request):
         self._call = call
         self._lost = False
         self._left: Callable[[], None] | None = None
-        self._unsent: Callable[[], Awaitable[None]] | None = None
+        self._unsent: Callable[[], None] | None = None
 
     @property
     def response_complete(self) -> bool:
@@ -164,7 +164,7 @@ class Direct(Request):
         if self._left is not None:
             self._left()
         if self._unsent is not None:
-            self._run(self._unsent())
+            self._unsent()
 
     def cut_off(self) -> None:
         """The server's end comes first: the client is told so, if it can still be told anything."""
@@ -215,7 +215,7 @@ class Direct(Request):
         status, headers, body, unsent = answer
         if self.gone():
             if unsent is not None:
-                self._run(unsent())
+                unsent()
             transport.close()
             return
         headers.append(self._edge.request_ids.of(self.headers))

@@ -4,9 +4,10 @@ Every limit is off unless it is set: a broker cannot know what its clients need,
 together (connections, bodies, what waits to be written) is on. Without tokens all clients together are one.
 """
 
+import asyncio
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -119,8 +120,15 @@ class Rates:
         return use
 
 
-async def until(end: Callable[[], None], work: Coroutine[Any, Any, Done]) -> Done:
+def until(end: Callable[[], None], work: Awaitable[Done]) -> Awaitable[Done]:
     """What a wait brings; then it is over, however it ended."""
+    if isinstance(work, asyncio.Future):
+        work.add_done_callback(lambda _: end())
+        return work
+    return _until(end, work)
+
+
+async def _until(end: Callable[[], None], work: Awaitable[Done]) -> Done:
     try:
         return await work
     finally:

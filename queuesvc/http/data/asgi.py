@@ -10,7 +10,7 @@ is what the `receive` of uvicorn's is bound to; under another server we ask `rec
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
@@ -32,8 +32,7 @@ async def serve(call: Call, scope: Scope, receive: Receive, send: Send, request_
     call.check(scope["headers"])
     body = await read_body(scope, receive, call.most_bytes(scope["headers"]))
     asked = AsgiRequest(scope, receive, body)
-    work, make_answer = call.begin(asked)
-    answer = make_answer(await work)
+    answer = await _outcome(*call.begin(asked))
     answer.headers.append(request_id)
     unsent = answer.unsent
     if unsent is None:
@@ -41,12 +40,24 @@ async def serve(call: Call, scope: Scope, receive: Receive, send: Send, request_
         return
     # From this look to the writing of the answer (or its first piece) nothing else runs.
     if asked.gone():
-        await unsent()
+        unsent()
         return
     await _send(send, answer)
     if len(answer.body) > PIECE_BYTES and asked.gone():
         # It went out in pieces, and the client left before the end.
-        await unsent()
+        unsent()
+
+
+async def _outcome(work: Awaitable[Any], make_answer: Callable[[Any], Answer]) -> Answer:
+    """The answer. Where we are cancelled when it is just there, what it would have told is undone."""
+    try:
+        return make_answer(await work)
+    except asyncio.CancelledError:
+        if isinstance(work, asyncio.Future) and not work.cancelled() and work.exception() is None:
+            unsent = make_answer(work.result()).unsent
+            if unsent is not None:
+                unsent()
+        raise
 
 
 async def _send(send: Send, answer: Answer) -> None:

@@ -1,6 +1,7 @@
 """A wait that ends when the client leaves, or may wait no more: neither must take a message along (§5)."""
 
 import asyncio
+from typing import Any
 
 from queuesvc.domain.tokens import no_longer_valid
 from queuesvc.http.data.wire import Request
@@ -47,3 +48,28 @@ class Interruption:
     def _end(self) -> None:
         self._ended = self._ended or not self._fired
         self.now()
+
+
+class Departure:
+    """The same for a wait that is a future: it raises `ClientGone` or `unauthenticated` if it is not done by then."""
+
+    __slots__ = ("_asked", "_wait")
+
+    def __init__(self, asked: Request, wait: asyncio.Future[Any]) -> None:
+        self._asked = asked
+        self._wait = wait
+        asked.watch(self._left)
+        asked.grant.watch(self._ended)
+        wait.add_done_callback(self._stop)
+
+    def _left(self) -> None:
+        if not self._wait.done():
+            self._wait.set_exception(ClientGone())
+
+    def _ended(self) -> None:
+        if not self._wait.done():
+            self._wait.set_exception(no_longer_valid())
+
+    def _stop(self, _: asyncio.Future[Any]) -> None:
+        self._asked.unwatch()
+        self._asked.grant.unwatch(self._ended)

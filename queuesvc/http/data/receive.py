@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -12,7 +13,7 @@ from queuesvc.domain.limits import Limits
 from queuesvc.domain.replies import Received, Settled
 from queuesvc.http import request
 from queuesvc.http.data import render, values
-from queuesvc.http.data.interruption import Interruption
+from queuesvc.http.data.interruption import Departure
 from queuesvc.http.data.wire import Answer, Begun, Request, json_answer, refuse_encoded
 from queuesvc.http.rates import Rates, until
 
@@ -64,71 +65,81 @@ class Receiving:
         )
         if raw:
             _check_raw(options)
+        work: Awaitable[Any]
+        make_answer: Callable[[str, Any], Answer]
         end = self._rates.wait(asked.grant) if self._rates is not None and options.wait_ms else None
         if options.ack is not None:
-            both = self._acknowledge_and_wait(Ack(queue, options.ack), command, options.wait_ms, asked)
-            return both if end is None else until(end, both), partial(self._acknowledged, queue)
-        work = self._wait(command, options.wait_ms, asked)
-        return work if end is None else until(end, work), partial(self._raw if raw else self._json, queue)
+            work, make_answer = self._acknowledge(options.ack, command, options.wait_ms, asked), self._acknowledged
+        else:
+            work, make_answer = self._wait(command, options.wait_ms, asked), self._raw if raw else self._json
+        return work if end is None else until(end, work), partial(make_answer, queue)
 
-    async def _wait(self, command: Receive, wait_ms: int, asked: Request) -> Received:
-        """The broker's answer. Raises `ClientGone` where the client left meanwhile."""
-        if wait_ms:
-            return await self._interruptible(command, wait_ms, Interruption(asked))
-        return await self._broker.receive(command, 0)
-
-    async def _interruptible(self, command: Receive, wait_ms: int, interruption: Interruption) -> Received:
-        """The broker's answer. Raises `ClientGone` where the wait was interrupted: then nothing is leased."""
-        try:
-            return await self._broker.receive(command, wait_ms)
-        except asyncio.CancelledError:
-            if interruption.forgive():
-                raise interruption.reason() from None
-            raise
-        finally:
-            interruption.stop()
-
-    async def _acknowledge_and_wait(
-        self, ack: Ack, command: Receive, wait_ms: int, asked: Request
-    ) -> tuple[Received, Settled]:
+    def _acknowledge(
+        self, receipts: tuple[str, ...], command: Receive, wait_ms: int, asked: Request
+    ) -> Awaitable[tuple[Received, Settled]]:
         """Acknowledge, then receive, in one commit where that loses nothing. Raises what refuses either."""
         # It goes into the broker's line here, so ahead of the receive.
-        acknowledged: asyncio.Future[Any] = self._broker.submit(ack)
+        acknowledged = self._broker.submit(Ack(command.queue, receipts))
         if command.auto_ack:
-            # Messages are gone once received so: not before it is certain that the call is a good one.
-            first = await _settled(acknowledged)
-            return await self._interruptible(command, wait_ms, Interruption(asked)), first
-        interruption = Interruption(asked)
+            return self._receive_after(acknowledged, command, wait_ms, asked)
+        return self._with(acknowledged, command, wait_ms, asked)
 
-        def give_up_if_refused(future: asyncio.Future[Any]) -> None:
-            """Nothing is received where the receipts were no good."""
-            if future.cancelled() or future.exception() is not None:
-                interruption.now()
+    def _wait(self, command: Receive, wait_ms: int, asked: Request) -> asyncio.Future[Received]:
+        """The broker's answer. Raises `ClientGone` where the client left meanwhile: then nothing is leased."""
+        received = self._broker.wait(command, wait_ms)
+        if wait_ms:
+            Departure(asked, received)
+        return received
 
-        acknowledged.add_done_callback(give_up_if_refused)
+    async def _receive_after(
+        self, acknowledged: asyncio.Future[Any], command: Receive, wait_ms: int, asked: Request
+    ) -> tuple[Received, Settled]:
+        """Messages are gone once received so: not before it is certain that the call is a good one."""
         try:
-            received = await self._interruptible(command, wait_ms, interruption)
-        except request.ClientGone:
-            if acknowledged.done():
-                await _settled(acknowledged)  # refused: that was the interruption
-            raise
-        try:
-            return received, await _settled(acknowledged)
-        except Refused:
-            await self._take_back(command.queue, received)
-            raise
+            settled: Settled = await acknowledged
+        except Refused as refused:
+            raise _of_ack(refused) from None
+        return await self._wait(command, wait_ms, asked), settled
 
-    def _unsent(self, queue: str, received: Received) -> Callable[[], Awaitable[None]] | None:
-        """What takes the messages back if their answer cannot be written."""
-        return partial(self._take_back, queue, received) if received.lease and received.deliveries else None
+    def _with(
+        self, acknowledged: asyncio.Future[Any], command: Receive, wait_ms: int, asked: Request
+    ) -> asyncio.Future[tuple[Received, Settled]]:
+        """Both. Where either is refused, or the client leaves, nothing is leased."""
+        received = self._broker.wait(command, wait_ms)
+        both: asyncio.Future[tuple[Received, Settled]] = asyncio.get_running_loop().create_future()
 
-    async def _take_back(self, queue: str, received: Received) -> None:
-        if received.lease and received.deliveries:
-            try:
-                await self._broker.undeliver(queue, received.lease)
-            except Refused:
-                # The queue is gone, or the store cannot write: then the lease runs out by itself.
+        def one_is_done(one: asyncio.Future[Any]) -> None:
+            error = None if one.cancelled() else one.exception()
+            if both.done():
                 return
+            if error is not None:
+                both.set_exception(_of_ack(error) if one is acknowledged and isinstance(error, Refused) else error)
+            elif acknowledged.done() and received.done():
+                both.set_result((received.result(), acknowledged.result()))
+
+        def both_are_done(_: asyncio.Future[Any]) -> None:
+            """Where it was refused, or the client left, nothing is received."""
+            if both.cancelled() or both.exception() is not None:
+                if not received.done():
+                    received.cancel()
+                elif not received.cancelled() and received.exception() is None:
+                    self._take_back(command.queue, received.result())
+
+        acknowledged.add_done_callback(one_is_done)
+        received.add_done_callback(one_is_done)
+        both.add_done_callback(both_are_done)
+        Departure(asked, both)
+        return both
+
+    def _unsent(self, queue: str, received: Received) -> Callable[[], None] | None:
+        """What takes the messages back if their answer cannot be written."""
+        return partial(self._take_back, queue, received) if received.lease else None
+
+    def _take_back(self, queue: str, received: Received) -> None:
+        if received.lease:
+            # (Where the store cannot write any more, the lease runs out by itself.)
+            with suppress(Refused):
+                self._broker.undeliver(queue, received.lease)
 
     def _json(self, queue: str, received: Received) -> Answer:
         answer = b'{"messages":%b}' % render.messages(received, self._broker.ids)
@@ -186,14 +197,6 @@ class Receiving:
             False if auto_ack is None else values.boolean(auto_ack, "auto_ack"),
             None if ack is None else values.receipts(ack, "ack", limits.receive_messages),
         )
-
-
-async def _settled(acknowledged: asyncio.Future[Any]) -> Settled:
-    try:
-        settled: Settled = await acknowledged
-    except Refused as refused:
-        raise _of_ack(refused) from None
-    return settled
 
 
 def _of_ack(refused: Refused) -> Refused:

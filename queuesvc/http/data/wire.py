@@ -59,7 +59,7 @@ class Answer(NamedTuple):
     status: int
     headers: Pairs
     body: bytes
-    unsent: Callable[[], Awaitable[None]] | None = None
+    unsent: Callable[[], None] | None = None
 
 
 Begun = tuple[Awaitable[Any], Callable[[Any], Answer]]
@@ -76,6 +76,6 @@ def refuse_encoded(headers: Pairs) -> None:
             raise Refused(Code.UNSUPPORTED_MEDIA_TYPE, "a body must come without a Content-Encoding")
 
 
-def json_answer(status: int, body: bytes, unsent: Callable[[], Awaitable[None]] | None = None) -> Answer:
+def json_answer(status: int, body: bytes, unsent: Callable[[], None] | None = None) -> Answer:
     """An answer whose body is JSON already."""
     return Answer(status, [_JSON, (b"content-length", b"%d" % len(body))], body, unsent)
