@@ -39,13 +39,29 @@ class Fresh:
 
     def append(self, number: int, size: int, published_at: int) -> None:
         """Add a message, whose number is above all others here."""
-        chunks = self._chunks
-        if not chunks or len(chunks[-1].numbers) >= CHUNK:
-            chunks.append(Chunk())
-        chunk = chunks[-1]
+        chunk = self._last()
         chunk.numbers.append(number)
         chunk.sizes.append(size)
         chunk.published.append(published_at)
+
+    def extend(self, numbers: range, sizes: list[int], published_at: int) -> None:
+        """Add many, whose numbers are above all others here."""
+        at = 0
+        while at < len(sizes):
+            chunk = self._last()
+            end = at + CHUNK - len(chunk.numbers)
+            some = numbers[at:end]
+            chunk.numbers.extend(some)
+            chunk.sizes.extend(sizes[at:end])
+            chunk.published.extend([published_at] * len(some))
+            at = end
+
+    def _last(self) -> Chunk:
+        """The last chunk, with room for at least one more."""
+        chunks = self._chunks
+        if not chunks or len(chunks[-1].numbers) >= CHUNK:
+            chunks.append(Chunk())
+        return chunks[-1]
 
     def head(self) -> tuple[int, int, int] | None:
         """Number, size and moment of publish of the first one."""
@@ -169,6 +185,10 @@ class Ready:
     def add_fresh(self, number: int, size: int, published_at: int, priority: int) -> None:
         """Add a message just published, whose number is above all others."""
         self._band(priority).fresh.append(number, size, published_at)
+
+    def add_fresh_run(self, numbers: range, sizes: list[int], published_at: int) -> None:
+        """The same of many of priority 0."""
+        self._band(0).fresh.extend(numbers, sizes, published_at)
 
     def add(self, message: Message, now: int) -> None:
         """Add a message (already in state ready) at its place by number."""

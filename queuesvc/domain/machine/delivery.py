@@ -64,8 +64,7 @@ def _lease(
     state.leases[lease.number] = lease
     state.effects.leases[lease.number] = lease
     state.timers.add(Timer(until, Kind.LEASE_ENDS, queue.id, lease.number))
-    for message in messages:
-        state.make_leased(queue, message, lease, until)
+    state.make_leased(queue, messages, lease, until)
     return Leased(lease.number, state.receipts.token(queue.id, lease.number), until, picks)
 
 
@@ -167,9 +166,9 @@ def ack(state: State, command: Ack) -> Settled:
 
 def ack_all(state: State, queue: Queue, messages: list[Message]) -> None:
     """These are done with."""
-    for message in messages:
-        state.remove(queue, message)
-    queue.totals.acked += len(messages)
+    if messages:
+        state.remove_all(queue, messages)
+        queue.totals.acked += len(messages)
 
 
 def nack(state: State, command: Nack) -> Settled:
@@ -225,7 +224,7 @@ def extend(state: State, command: Extend) -> Settled:
 
 def _take_again(state: State, queue: Queue, message: Message, lease: Lease, until: int) -> None:
     state.leave_state(queue, message)
-    state.make_leased(queue, message, lease, until)
+    state.make_leased(queue, [message], lease, until)
     message.visible_at = 0
     # The row is as it was under this lease before it ran out, but for the failure.
     state.effects.updates.append(

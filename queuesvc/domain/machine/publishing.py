@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from queuesvc.domain import effects
@@ -21,6 +22,11 @@ from queuesvc.domain.timers import Kind, Timer
 DROPPED_AT_ONCE = 1000
 RECORDS_AT_ONCE = 1000
 NOWHERE = Route((), ())
+
+# Tuples by name at the price of tuples: a batch makes one of each a message.
+make_content = partial(tuple.__new__, Content)
+make_new = partial(tuple.__new__, NewMessage)
+make_result = partial(tuple.__new__, PublishResult)
 
 
 class Repeated(NamedTuple):
@@ -179,10 +185,13 @@ def store(state: State, commands: Sequence[Publish], planned: Sequence[Planned])
     """Store what was planned for the envelopes of these commands."""
     results: list[PublishResult] = []
     dropping: dict[str, Queue] = {}
-    plans = iter(planned)
     for command in commands:
-        for envelope in command.envelopes:
-            plan_ = next(plans)
+        plans = planned[len(results) : len(results) + len(command.envelopes)]
+        route = _alike(command.envelopes, plans) if len(plans) > 1 else None
+        if route is not None:
+            results += _store_alike(state, command, route)
+            continue
+        for envelope, plan_ in zip(command.envelopes, plans, strict=True):
             if type(plan_) is Route:
                 results.append(_store(state, command, envelope, plan_, dropping))
             elif isinstance(plan_, Recorded):
@@ -195,6 +204,41 @@ def store(state: State, commands: Sequence[Publish], planned: Sequence[Planned])
     for name in sorted(dropping):
         _drop_oldest(state, dropping[name], len(planned))
     return Published(state.now, tuple(results))
+
+
+def _alike(envelopes: Sequence[Envelope], planned: Sequence[Planned]) -> Route | None:
+    """The one route of envelopes that are nothing but ready where they go, as those of most batches; None otherwise."""
+    route = planned[0]
+    if not isinstance(route, Route) or not all(queue.plain and not queue.limited for queue in route.queues):
+        return None
+    for envelope, plan_ in zip(envelopes, planned, strict=True):
+        if plan_ is not route or envelope.priority or envelope.group or envelope.delay_ms or envelope.ttl_ms:
+            return None
+    return route if route.queues else None
+
+
+def _store_alike(state: State, command: Publish, route: Route) -> list[PublishResult]:
+    """The same as `_store` of each envelope, queue by queue rather than message by message."""
+    now, copies, exchange = state.now, len(route.queues), command.exchange or ""
+    first = state.numbers.message
+    firsts = range(first, first + len(command.envelopes) * copies, copies)
+    state.numbers.message = firsts.stop
+    contents = [
+        make_content((number, now, 0, exchange, routing_key, properties, "", body))
+        for number, (body, properties, routing_key, *_) in zip(firsts, command.envelopes, strict=True)
+    ]
+    sizes = [len(envelope.body) for envelope in command.envelopes]
+    ids = [queue.id for queue in route.queues]
+    state.effects.inserts += [
+        make_new((content.first + at, id_, 0, 0, 0, "", copies, content))
+        for content in contents
+        for at, id_ in enumerate(ids)
+    ]
+    for at, queue in enumerate(route.queues):
+        queue.totals.published += len(sizes)
+        state.insert_fresh_run(queue, range(first + at, firsts.stop, copies), sizes)
+    names = route.names
+    return [make_result((number, names, 0)) for number in firsts]
 
 
 def _again(state: State, result: PublishResult) -> PublishResult:

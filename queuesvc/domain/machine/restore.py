@@ -113,7 +113,7 @@ def _restore_message(state: State, row: MessageRow, newest: dict[int, tuple[Leas
     queue.messages[row.number] = message
     if held and lease is not None and lease.number > row.lease_number:
         message.deliveries += 1
-        state.make_leased(queue, message, lease, until)
+        state.make_leased(queue, [message], lease, until)
         return
     if held and lease is not None:
         message.lease = lease

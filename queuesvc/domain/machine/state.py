@@ -172,6 +172,16 @@ class State:
         effects.touched.add(queue.id)
         self.gained[queue.name] = None
 
+    def insert_fresh_run(self, queue: Queue, numbers: range, sizes: list[int]) -> None:
+        """The same of many of priority 0, published now; their effects are the caller's."""
+        size = sum(sizes)
+        queue.ready.add_fresh_run(numbers, sizes, self.now)
+        queue.ready_count += len(sizes)
+        queue.open_bytes += size
+        queue.bytes += size
+        self.effects.touched.add(queue.id)
+        self.gained[queue.name] = None
+
     def _insert_object(self, queue: Queue, new: NewMessage) -> None:
         size = len(new.content.body)
         queue.bytes += size
@@ -220,14 +230,17 @@ class State:
             self._hold(message)
         self.timers.add(Timer(until, Kind.DELAY_ENDS, queue.id, message.number))
 
-    def make_leased(self, queue: Queue, message: Message, lease: Lease, until: int) -> None:
-        """→ leased. Who calls has taken it out of the state it was in."""
-        message.state = LEASED
-        message.lease = lease
-        message.until = until
-        lease.held[message.number] = message
-        queue.leased += 1
-        self._hold(message)
+    def make_leased(self, queue: Queue, messages: list[Message], lease: Lease, until: int) -> None:
+        """→ leased. Who calls has taken them out of the state they were in."""
+        held = lease.held
+        for message in messages:
+            message.state = LEASED
+            message.lease = lease
+            message.until = until
+            held[message.number] = message
+            if message.group is not None:
+                self._hold(message)
+        queue.leased += len(messages)
 
     def _hold(self, message: Message) -> None:
         if message.group is not None and not message.holds:
@@ -282,6 +295,27 @@ class State:
         self.end_lease(message)
         self.forget(queue, message)
         self.effects.deletes.append(message)
+
+    def remove_all(self, queue: Queue, messages: list[Message]) -> None:
+        """The same of many: what is leased and of no group, as most is, costs little here."""
+        size = removed = 0
+        for message in messages:
+            lease = message.lease
+            if message.state is not LEASED or message.group is not None or lease is None:
+                self.remove(queue, message)
+                continue
+            message.state = message.lease = None
+            del lease.held[message.number], queue.messages[message.number]
+            if not lease.held:
+                del self.leases[lease.number]
+                self.drop_lease_row(lease.number)
+            self.effects.deletes.append(message)
+            size += message.size
+            removed += 1
+        queue.leased -= removed
+        queue.bytes -= size
+        self.touch(queue)
+        self.emptied(queue)
 
     def forget(self, queue: Queue, message: Message) -> None:
         """The queue knows it no more. (Its row, and its state's count, are the caller's.)"""
