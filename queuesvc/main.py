@@ -130,7 +130,7 @@ def _settle_interpreter() -> None:
     collector need run but seldom, and not look at what was there at the start: nothing on the hot path
     makes cycles, and left alone it took 8 to 10 % of the time of batches.
     """
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(0.0001)
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 2, 100_000)

@@ -6,7 +6,6 @@ serves those it can.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
@@ -77,7 +76,8 @@ class Committer:
         self._under_way: list[Item] = []
         self._unserved: Collection[str] = ()
         self._impatient: list[Waiter] = []
-        self._wake = asyncio.Event()
+        self._awake = False
+        self._sleeper: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0
         self._retry_at = 0.0
@@ -95,7 +95,7 @@ class Committer:
     async def stop(self) -> None:
         """Work off what is in the line, and end."""
         self._closing = True
-        self._wake.set()
+        self.wake()
         if self._task is not None:
             await self._task
         if self._timer is not None:
@@ -125,7 +125,7 @@ class Committer:
         answer: Answer = asyncio.get_running_loop().create_future()
         self._line.append((command, answer, weight))
         self._line_bytes += weight
-        self._wake.set()
+        self.wake()
         return answer
 
     def join(self, waiter: Waiter, patient: bool) -> None:
@@ -134,7 +134,7 @@ class Committer:
         self._waiters.join(waiter)
         if not patient:
             self._impatient.append(waiter)
-        self._wake.set()
+        self.wake()
 
     def _check_open(self) -> None:
         if self.broken.is_set():
@@ -171,12 +171,16 @@ class Committer:
             self._break(self._under_way)
 
     async def _sleep(self) -> None:
-        if not self._wake.is_set() and not self._closing:
+        """Until there is something to do. (An event with a timeout costs several objects a batch.)"""
+        if not self._awake and not self._closing:
+            loop = asyncio.get_running_loop()
+            self._sleeper = loop.create_future()
             pause = max(0.0, self._upkeep_at - time.monotonic()) if self._upkeep_left else None
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._wake.wait()
-        self._wake.clear()
+            timer = None if pause is None else loop.call_later(pause, self.wake)
+            await self._sleeper
+            if timer is not None:
+                timer.cancel()
+        self._awake = False
 
     async def _turn(self) -> None:
         commands, queries = self._take()
@@ -195,7 +199,7 @@ class Committer:
         for query, answer in queries:
             await self._answer(query, answer)
         if self._line:
-            self._wake.set()
+            self.wake()
 
     async def _commit(self, commands: list[Item]) -> None:
         """One batch. Raises `StoreUnavailable`; what else goes wrong is answered here."""
@@ -205,7 +209,7 @@ class Committer:
         except StoreUnavailable:
             self._meter.commit_failures += 1
             self._retry_at = time.monotonic() + RETRY_SECONDS
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wake.set)
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self.wake)
             raise
         except StoreBroken as error:
             log.critical("the store broke in a commit; whether it was stored is unknown: %s", error)
@@ -270,7 +274,7 @@ class Committer:
             self._hand_over(receive, received)
         self._unserved = applied.unserved
         if applied.unserved:
-            self._wake.set()
+            self.wake()
         for address, content in applied.answers:
             self._waiters.hand_reply(address, content)
 
@@ -329,7 +333,9 @@ class Committer:
 
     def wake(self) -> None:
         """Make a batch soon, even of no commands: somebody left a line, and an unused queue may expire by that."""
-        self._wake.set()
+        self._awake = True
+        if self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)
 
     # --- what time does --------------------------------------------------------------
 
@@ -348,7 +354,7 @@ class Committer:
 
     def _due(self) -> None:
         self._timer = None
-        self._wake.set()
+        self.wake()
 
     async def _upkeep(self) -> None:
         now = time.monotonic()

@@ -121,8 +121,7 @@ class Purged(NamedTuple):
 HERE, RAN_OUT, PARKED = 0, 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Leased:
+class Leased(NamedTuple):
     """A receive as the machine answers it: the store adds the contents (`with_contents`)."""
 
     lease: int = 0

@@ -49,8 +49,7 @@ class PublishResult(NamedTuple):
     original_at: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(NamedTuple):
     """One result an envelope, in order, all published at the same moment but for duplicates.
 
     `duplicate`: all of it is the answer to an earlier publish with the same idempotency key.
@@ -134,8 +133,7 @@ class Delivery(NamedTuple):
     content: Content
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """The messages of one receive, under one lease.
 
     `token` begins the receipt of each (see `receipts`). Without messages, and

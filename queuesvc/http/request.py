@@ -43,6 +43,8 @@ _BAD_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 _DIGITS_ALIKE: Final = bytes(ord("0") if chr(byte).isdecimal() else byte for byte in range(256))
 _EVERY_SIXTH: Final = b"0" * 3
 _LONG: Final = b"0" * 20
+# What begins a string is no integer: that much of a text that begins with a time or a number is common.
+_LONG_IN_STRING: Final = b'"' + _LONG
 _LONG_NEGATIVE: Final = b"-" + b"0" * 19
 _DIGITS_READ: Final = 64
 
@@ -196,7 +198,7 @@ def may_be_beyond(body: bytes) -> bool:
     if _EVERY_SIXTH not in body[::6].translate(_DIGITS_ALIKE):
         return False
     alike = body.translate(_DIGITS_ALIKE)
-    return _LONG in alike or _LONG_NEGATIVE in alike
+    return alike.count(_LONG) > alike.count(_LONG_IN_STRING) or _LONG_NEGATIVE in alike
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

@@ -101,6 +101,12 @@ def test_no_great_integer_is_overlooked(before: str, value: int, after: str) -> 
         assert parse_exactly(text) == [before, great, after]
 
 
+def test_a_text_that_begins_with_many_digits_is_not_looked_at_twice() -> None:
+    digits = b"9" * 30
+    assert not may_be_beyond(b'{"messages":[{"body":"%b and more"},{"body":"%b"}]}' % (digits, digits))
+    assert may_be_beyond(b'{"messages":[{"body":"%b and more"},{"json":%b}]}' % (digits, digits))
+
+
 def test_an_escaped_name_is_the_same_name() -> None:
     for item in (b'{"\\u006ason":%d}', b'{"body":"","h\\u0065aders":{"n":%d}}'):
         with pytest.raises(Refused, match="64 bits"):

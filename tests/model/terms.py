@@ -177,7 +177,7 @@ class Terms:
         return IDS.make(read[0], self.known("number", read[1], wanted))
 
     def published(self, got: Published, wanted: Published) -> Published:
-        return replace(got, results=tuple(self.result(*each) for each in paired(got.results, wanted.results)))
+        return got._replace(results=tuple(self.result(*each) for each in paired(got.results, wanted.results)))
 
     def result(self, got: PublishResult, wanted: PublishResult | None) -> PublishResult:
         """Copies are numbered in a row, in the order of the queues' names."""
@@ -198,9 +198,9 @@ class Terms:
         if got.token and wanted.token:
             self.learn("lease", wanted.lease, got.lease)
             self.learn("token", wanted.lease, got.token)
-            got = replace(got, lease=wanted.lease, token=wanted.token)
+            got = got._replace(lease=wanted.lease, token=wanted.token)
         deliveries = tuple(self.delivery(*each) for each in paired(got.deliveries, wanted.deliveries))
-        return replace(got, deliveries=deliveries)
+        return got._replace(deliveries=deliveries)
 
     def delivery(self, got: Delivery, wanted: Delivery | None) -> Delivery:
         number = self.known("number", got.number, None if wanted is None else wanted.number)

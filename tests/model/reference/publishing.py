@@ -34,7 +34,7 @@ def publish_all(world: World, command: c.Publish, touched: list[Queue], index: i
     whole = (command.batch, fingerprints(command))
     before = recorded(world, ("whole", scope), command.idempotency_key, whole, alone)
     if isinstance(before, Published):
-        return replace(before, duplicate=True)
+        return before._replace(duplicate=True)
     refuse_used(world, scope, command.idempotency_key, alone)
     results = []
     for place, envelope in enumerate(command.envelopes):
@@ -202,7 +202,7 @@ def transact(world: World, command: c.Transaction) -> Transacted:
     )
     before = recorded(world, "transactions", command.idempotency_key, whole)
     if isinstance(before, Transacted):
-        return replace(before, published=replace(before.published, duplicate=True))
+        return replace(before, published=before.published._replace(duplicate=True))
 
     seen: set[str] = set()
     parts: tuple[c.Ack | c.Nack, ...] = (*command.acks, *command.nacks)
