@@ -84,18 +84,19 @@ def message_rows(messages: Iterable[NewMessage]) -> tuple[list[Row], list[Row]]:
     """The columns of new messages: of plain ones, which are nothing but ready (`add_plain`), and of all others."""
     plain: list[Row] = []
     others: list[Row] = []
-    for message in messages:
-        number, queue_id, priority, visible_at, ttl_ms, group, copies, content = message
+    for number, queue_id, priority, visible_at, ttl_ms, group, copies, content in messages:
         first, published_at, expires_at, exchange, routing_key, properties, deaths, body = content
         size = len(body)
-        bound = body if size > _COPIED_BYTES else bytearray(body)
+        bound = bytearray(body) if size <= _COPIED_BYTES else body
         shared = copies > 1 and size >= SHARED_BYTES
-        head = (number, queue_id, priority, size, published_at)
         if shared or visible_at or expires_at or ttl_ms or group or deaths:
-            special = (visible_at, expires_at, ttl_ms, group, first, first if shared else 0)
-            others.append((*head, *special, exchange, routing_key, properties, deaths, b"" if shared else bound))
+            row = (number, queue_id, priority, size, published_at, visible_at, expires_at, ttl_ms, group)
+            body_id, bound = (first, b"") if shared else (0, bound)
+            others.append((*row, first, body_id, exchange, routing_key, properties, deaths, bound))
         else:
-            plain.append((*head, first, exchange, routing_key, properties, bound))
+            plain.append(
+                (number, queue_id, priority, size, published_at, first, exchange, routing_key, properties, bound)
+            )
     return plain, others
 
 
