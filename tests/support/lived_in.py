@@ -11,7 +11,6 @@ import gzip
 import json
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,7 @@ async def _in_every_state(hand: Hand) -> Received:
     await hand.do(c.Nack("plain", receipts(leased)[2:3], requeue=False, reason="broken"))
     hand.now += 2000
     await hand.do(c.Receive("ranked", auto_ack=True))
-    return replace(leased, deliveries=leased.deliveries[3:])
+    return leased._replace(deliveries=leased.deliveries[3:])
 
 
 async def _failures(hand: Hand) -> dict[str, Received]:
@@ -94,7 +93,7 @@ async def _failures(hand: Hand) -> dict[str, Received]:
     grave = await hand.receive("graves", 2)
     await hand.do(c.Nack("graves", receipts(grave)[1:], requeue=False), c.Undeliver("graves", grave.lease))
     assert again.deliveries
-    return {"ran_out": ran_out, "backing_off": replace(failed, deliveries=failed.deliveries[2:])}
+    return {"ran_out": ran_out, "backing_off": failed._replace(deliveries=failed.deliveries[2:])}
 
 
 async def _keys(hand: Hand) -> None:
