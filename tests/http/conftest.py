@@ -10,6 +10,7 @@ from tests.conftest import TIMEOUT_SECONDS, check_log
 from tests.support.server import Server
 
 BOTH_WAYS = {
+    "test_access",
     "test_batch",
     "test_cloudevents",
     "test_cloudevents_binary",
@@ -29,6 +30,7 @@ BOTH_WAYS = {
     "test_slow_clients",
     "test_time_and_order",
     "test_tls",
+    "test_tokens",
     "test_transaction_retries",
     "test_transactions",
 }
