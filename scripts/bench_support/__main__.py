@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from scripts.bench_support.authentication import authentication
 from scripts.bench_support.depth import STATES, depth
 from scripts.bench_support.large import STATES as LARGE
 from scripts.bench_support.large import large
@@ -36,6 +37,9 @@ def bench(
     deep: Annotated[
         bool, typer.Option("--deep", help="Instead: a million messages in each state by itself. Takes some minutes.")
     ] = False,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Every broker needs a token, and every call shows it.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     directory: Annotated[Path | None, typer.Option(help="Store below this folder, on the disk to be measured.")] = None,
 ) -> None:
@@ -50,9 +54,10 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="bench-", dir=directory) as folder:
         try:
             with Progress(*columns, console=console) as progress:
-                task = progress.add_task("starting", total=steps_of(plan, deep))
-                work = Bench(plan, Path(folder), lambda text: progress.update(task, description=text, advance=1))
-                for section in (large,) if deep else SECTIONS:
+                task = progress.add_task("starting", total=steps_of(plan, deep) + (plan.rounds if tokens else 0))
+                tell = lambda text: progress.update(task, description=text, advance=1)  # noqa: E731
+                work = Bench(plan, Path(folder), tell, tokens)
+                for section in (large,) if deep else (*SECTIONS, authentication) if tokens else SECTIONS:
                     section(work)
         except (BenchFailed, ServerFailed) as failure:
             console.print(f"FAILED: {failure}", style="bold red")

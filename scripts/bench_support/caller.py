@@ -11,6 +11,7 @@ from typing import Any
 from scripts.bench_support.machine import process_seconds
 from scripts.bench_support.servers import BenchFailed
 from scripts.bench_support.spec import BODY_BYTES
+from scripts.bench_support.tokens import authorization
 from tests.support.server import Server
 
 PATIENCE_SECONDS = 60.0
@@ -37,6 +38,7 @@ class Caller:
 
     def __init__(self, server: Server) -> None:
         self.pid = server.pid
+        self._headers = authorization(server.port)
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_SECONDS)
         self._used_at = 0.0
         self.answer_ms = 0.0
@@ -59,7 +61,7 @@ class Caller:
             self._connection.connect()
         cpu, began = process_seconds(self.pid), time.perf_counter()
         try:
-            self._connection.request(method, f"/v1/{path}", body)
+            self._connection.request(method, f"/v1/{path}", body, self._headers)
             answer = self._connection.getresponse()
             found = answer.read()
         except OSError as error:

@@ -2,6 +2,9 @@
 
 import asyncio
 
+from scripts.bench_support.tokens import authorization
+
+AUTHORIZATION = authorization()
 GOOD = (b"200", b"201")
 
 
@@ -16,6 +19,7 @@ def request(path: str, body: bytes, content_type: str = "application/json") -> b
         "host: 127.0.0.1",
         f"content-type: {content_type}",
         f"content-length: {len(body)}",
+        *(f"{name}: {value}" for name, value in AUTHORIZATION.items()),
     ]
     return "\r\n".join([*lines, "", ""]).encode() + body
 

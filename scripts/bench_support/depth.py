@@ -39,7 +39,7 @@ class Pair:
 
 def depth(bench: Bench) -> None:
     """Receives from deep queues, each call beside one from a queue that holds only what is taken, in another broker."""
-    with broker(bench.directory) as deep, broker(bench.directory) as small:
+    with broker(bench.directory, bench.tokens) as deep, broker(bench.directory, bench.tokens) as small:
         call(small, "PUT", f"/v1/queues/{SMALL}", SETTINGS)
         with Caller(deep) as ours, Caller(small) as beside:
             for state in STATES:

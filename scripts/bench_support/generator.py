@@ -20,6 +20,7 @@ from scripts.bench_support.loads import Consumer, Publisher, Tally, Worker, publ
 from scripts.bench_support.machine import Watch, resident_mib
 from scripts.bench_support.pace import Pacer
 from scripts.bench_support.spec import Cycle, Latency, Publish, Result, Spec
+from scripts.bench_support.tokens import authorization
 
 DRAIN_SECONDS = 60.0
 PARK_SECONDS = 40.0
@@ -154,7 +155,7 @@ def wait_until_parked(port: int, count: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PARK_SECONDS)
     with contextlib.closing(connection):
         while time.monotonic() < deadline:
-            connection.request("GET", "/metrics")
+            connection.request("GET", "/metrics", headers=authorization())
             found = _WAITING.search(connection.getresponse().read())
             if found is not None and int(float(found[1])) >= count:
                 return

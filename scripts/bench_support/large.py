@@ -18,7 +18,7 @@ def large(bench: Bench) -> None:
     """Each state by itself, all at the plan's full depth."""
     messages = bench.plan.depth
     for state in STATES:
-        with broker(bench.directory) as server:
+        with broker(bench.directory, bench.tokens) as server:
             call(server, "PUT", f"/v1/queues/{state.name}", SETTINGS)
             title = f"{messages:,} {state.title}"
             bench.step(f"a queue with {title}")

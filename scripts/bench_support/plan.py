@@ -189,6 +189,8 @@ class Bench:
     plan: Plan
     directory: Path
     step: Callable[[str], None]
+    tokens: bool = False
+    """whether all is measured under tokens"""
     figures: dict[str, Figure] = field(default_factory=dict)
 
     def figure(self, name: str, figure: Figure) -> Figure:

@@ -6,6 +6,7 @@ from scripts.bench_support.limits import fsync_rate, raw_sqlite
 from scripts.bench_support.plan import Aim, Bench, Figure
 from scripts.bench_support.servers import KEY, bare_app, broker, declare, generate
 from scripts.bench_support.spec import Consume, Publish, Result, Spec
+from scripts.bench_support.tokens import authorization
 from tests.support.server import Server
 
 SINGLE_CONNECTIONS = 64
@@ -35,9 +36,13 @@ def singles(bench: Bench) -> None:
     )
     bare_figure = bench.figure("bare_asgi", Figure("bare ASGI app, same server", "requests/s"))
     load = publish_to("singles", SINGLE_CONNECTIONS)
-    with broker(bench.directory) as server:
+    with broker(bench.directory, bench.tokens) as server:
         declare(server, "singles")
-        answer = httpx2.post(f"{server.url}/v1/exchanges/singles/messages?routing_key={KEY}", content=b"x")
+        answer = httpx2.post(
+            f"{server.url}/v1/exchanges/singles/messages?routing_key={KEY}",
+            content=b"x",
+            headers=authorization(server.port),
+        )
         with bare_app(answer.text, answer.headers["x-request-id"]) as (port, pid):
             for turn in range(plan.rounds):
                 bench.step(f"single publishes, round {turn + 1} of {plan.rounds}")
@@ -69,7 +74,7 @@ def batches(bench: Bench) -> None:
         rate = raw_sqlite(bench.directory, plan.raw_seconds).rate
         loop.add(rate)
         disk.add(fsync_rate(bench.directory, plan.raw_seconds))
-        with broker(bench.directory) as server:
+        with broker(bench.directory, bench.tokens) as server:
             port, pid = server.port, server.pid
             declare(server, "apart")
             declare(server, "both")
@@ -95,7 +100,7 @@ def one_by_one(bench: Bench) -> None:
     )
     paced = bench.figure("single_latency", Figure("with ack call, at half of its rate", "messages/s"))
     publishing = bench.figures["publish_single"].value
-    with broker(bench.directory) as server:
+    with broker(bench.directory, bench.tokens) as server:
         for name in ("called", "along", "paced"):
             declare(server, name)
         for turn in range(plan.rounds):

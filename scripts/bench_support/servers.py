@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 
 from scripts.bench_support.spec import Result, Spec
+from scripts.bench_support.tokens import authorization, environment, forget, make_token
 from tests.support.server import Server
 
 GENERATOR_SECONDS = 150.0
@@ -23,14 +24,21 @@ class BenchFailed(Exception):
 
 
 @contextlib.contextmanager
-def broker(directory: Path) -> Iterator[Server]:
-    """A broker on a folder of its own below `directory`, both gone afterwards."""
+def broker(directory: Path, tokens: bool = False) -> Iterator[Server]:
+    """A broker on a folder of its own below `directory`, both gone afterwards.
+
+    With `tokens` it needs one, and all calls to it show it.
+    """
     with tempfile.TemporaryDirectory(prefix="broker-", dir=directory) as folder:
         server = Server(Path(folder) / "data")
         try:
-            yield server.start()
+            server.start()
+            if tokens:
+                make_token(server.port)
+            yield server
             server.stop()
         finally:
+            forget(server.port)
             server.close()
 
 
@@ -59,7 +67,14 @@ def generate(spec: Spec) -> Result:
     """Run the generator in a process of its own. Raises `BenchFailed`."""
     command = [sys.executable, "-m", "scripts.bench_support.generator"]
     try:
-        done = subprocess.run(command, input=spec.dumps(), capture_output=True, text=True, timeout=GENERATOR_SECONDS)
+        done = subprocess.run(
+            command,
+            input=spec.dumps(),
+            capture_output=True,
+            text=True,
+            timeout=GENERATOR_SECONDS,
+            env=environment(spec.port),
+        )
     except subprocess.TimeoutExpired:
         raise BenchFailed(f"the generator did not end within {GENERATOR_SECONDS:.0f} seconds") from None
     if done.returncode:
@@ -70,7 +85,7 @@ def generate(spec: Spec) -> Result:
 def call(server: Server, method: str, path: str, document: Any = None) -> httpx2.Response:
     """One call of the API. Raises `BenchFailed` for a refusal."""
     content = None if document is None else json.dumps(document).encode()
-    answer = httpx2.request(method, f"{server.url}{path}", content=content)
+    answer = httpx2.request(method, f"{server.url}{path}", content=content, headers=authorization(server.port))
     if answer.is_error:
         raise BenchFailed(f"{method} {path}: {answer.status_code} {answer.text}")
     return answer

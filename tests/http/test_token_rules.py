@@ -67,15 +67,15 @@ def test_lists_show_what_one_may_see_in_whole_pages(root: httpx2.Client, holder:
     stem = name("s")
     for number in range(12):
         put_one = make_queue if plural == "queues" else make_exchange
-        put_one(root, f"{stem}.{'seen' if number % 3 == 0 else 'unseen'}.{number:02}")
-    wanted = [f"{stem}.seen.{number:02}" for number in (0, 3, 6, 9)]
+        put_one(root, f"{stem}.{number:02}.{'seen' if number % 3 == 0 else 'hidden'}")
+    wanted = [f"{stem}.{number:02}.seen" for number in (0, 3, 6, 9)]
     for may in ("publish", "consume", "manage"):
-        http = holder(**{may: [f"{stem}.seen.*"]})
+        http = holder(**{may: [f"{stem}.*.seen"]})
         assert pages(http, f"/v1/{plural}", plural, 100) == [wanted]
         assert pages(http, f"/v1/{plural}", plural, 2) == [wanted[:2], wanted[2:]]
         assert pages(http, f"/v1/{plural}", plural, 3) == [wanted[:3], wanted[3:]]
     assert pages(holder(admin=True), f"/v1/{plural}", plural, 3) == [[]]
-    first = holder(consume=[f"{stem}.seen.*"]).get(f"/v1/{plural}", params={"after": wanted[1], "limit": 1}).json()
+    first = holder(consume=[f"{stem}.*.seen"]).get(f"/v1/{plural}", params={"after": wanted[1], "limit": 1}).json()
     assert ([one["name"] for one in first[plural]], first["next"]) == ([wanted[2]], wanted[2])
 
 

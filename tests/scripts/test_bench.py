@@ -15,7 +15,7 @@ from scripts.bench_support.connection import BadAnswer, Connection, request
 from scripts.bench_support.places import COLUMNS
 from scripts.bench_support.plan import Aim, Figure
 from scripts.bench_support.rates import publish_to
-from scripts.bench_support.servers import BenchFailed, declare, generate
+from scripts.bench_support.servers import BenchFailed, broker, declare, generate
 from scripts.bench_support.spec import Consume, Latency, Publish, Spec
 from tests.support.server import Server
 
@@ -55,6 +55,18 @@ for doing in ("alone", "purge_ready", "purge_dead", "delete_delayed"):
 def stats(http: httpx2.Client, queue: str) -> dict[str, Any]:
     found: dict[str, Any] = http.get(f"/v1/queues/{queue}").json()["stats"]
     return found
+
+
+def test_a_bench_under_tokens_shows_them(tmp_path: Path) -> None:
+    with broker(tmp_path, tokens=True) as needing, broker(tmp_path) as other:
+        for server in (needing, other):
+            declare(server, "q")
+            publish = publish_to("q", 2)
+            assert generate(Spec(server.port, server.pid, 5, 0, 20, publish)).messages == 20
+            consume = Consume("q", 2, 10)
+            assert generate(Spec(server.port, server.pid, 5, 0, 0, consume=consume)).messages == 20
+        codes = [httpx2.get(f"{server.url}/v1/queues").status_code for server in (needing, other)]
+    assert codes == [401, 200]
 
 
 @pytest.mark.slow
