@@ -1,7 +1,9 @@
 """The API as one page for people: made from the OpenAPI document, whole in itself, without scripts."""
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from html import escape
 from typing import Any, Final
 
@@ -10,12 +12,15 @@ from queuesvc.http.openapi import EXAMPLE
 Object = Mapping[str, Any]
 
 _STYLE: Final = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8882; --quiet: #777; }
+:root { color-scheme: light dark; --line: #8884; --soft: #8882; --quiet: #666; }
+@media (prefers-color-scheme: dark) { :root { --quiet: #aaa; } }
 * { box-sizing: border-box; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0; }
 main, nav { max-width: 60rem; margin: 0 auto; padding: 1rem; }
-nav ul { columns: 20rem; list-style: none; padding: 0; }
-nav li { break-inside: avoid; }
+nav .contents { columns: 18rem; }
+nav .contents div { break-inside: avoid; padding-bottom: 1rem; }
+nav .contents h2 { border: 0; font-size: 1rem; margin: 0; }
+nav .contents ul { list-style: none; margin: 0; padding: 0; }
 a { color: inherit; }
 h1 { margin-bottom: 0; }
 h2 { margin-top: 3rem; border-bottom: 2px solid var(--line); }
@@ -23,14 +28,19 @@ h3 { margin-top: 2.5rem; font-weight: 600; }
 h4 { margin: 1rem 0 .25rem; font-weight: 600; }
 code, pre { font: .875rem/1.5 ui-monospace, monospace; background: var(--soft); border-radius: 4px; }
 code { padding: .1em .3em; overflow-wrap: anywhere; }
-pre { padding: .75rem; overflow-x: auto; }
-pre code { background: none; padding: 0; overflow-wrap: normal; }
+pre { padding: .75rem; white-space: pre-wrap; }
+pre code { background: none; padding: 0; }
+.table { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; }
 td, th { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); }
 td:first-child { white-space: nowrap; }
+td:nth-child(n+3) { min-width: 10rem; }
+td code { overflow-wrap: normal; }
 b.method { display: inline-block; min-width: 4.5rem; }
 .quiet { color: var(--quiet); }
 """
+STYLE_HASH: Final = f"sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}"
+"""The style as a browser knows it by its Content-Security-Policy."""
 
 
 def make_page(document: Object) -> str:
@@ -44,7 +54,8 @@ def make_page(document: Object) -> str:
     sections, contents = [], []
     for tag in (one["name"] for one in document["tags"]):
         members = [one for one in operations if tag in one[2]["tags"]]
-        contents += [_entry(*one) for one in members]
+        entries = "".join(_entry(*one) for one in members)
+        contents.append(f"<div><h2>{escape(tag)}</h2><ul>{entries}</ul></div>")
         sections.append(f"<section><h2>{escape(tag)}</h2>{''.join(_operation(document, *one) for one in members)}")
         sections.append("</section>")
     schemas = document["components"]["schemas"]
@@ -55,7 +66,7 @@ def make_page(document: Object) -> str:
         f"<nav><h1>{escape(info['title'])}</h1>"
         f'<p class="quiet">{escape(info["summary"])}, version {escape(info["version"])}. '
         f'The same for machines: <a href="openapi.json">openapi.json</a></p>'
-        f"{_prose(info['description'])}<ul>{''.join(contents)}</ul></nav>"
+        f'{_prose(info["description"])}<div class="contents">{"".join(contents)}</div></nav>'
         f"<main>{''.join(sections)}<section><h2>Documents</h2>"
         f"{''.join(_schema(document, name, schema) for name, schema in schemas.items())}</section></main></body></html>"
     )
@@ -157,7 +168,7 @@ def _value(value: Any) -> str:
 
 def _table(rows: Iterable[tuple[str, ...]]) -> str:
     lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table>{lines}</table>"
+    return f'<div class="table"><table>{lines}</table></div>'
 
 
 def _prose(text: str) -> str:

@@ -9,6 +9,7 @@ from queuesvc.domain.commands import Tick
 from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.tokens import Permission
 from queuesvc.http.access import NOTHING, on
+from queuesvc.http.docs import STYLE_HASH
 from queuesvc.http.endpoint import JSON, Answer, Call, Endpoint
 from queuesvc.http.openapi import DEFAULT_URL
 from queuesvc.http.request import header
@@ -16,8 +17,12 @@ from queuesvc.http.request import header
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
 _TEXT: Final = {"type": "string"}
 _HTML: Final = "text/html; charset=utf-8"
-# The page has no script and nothing from elsewhere; the browser may hold it to that.
-_ONLY_ITSELF: Final = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+# The page has no script, nothing from elsewhere and one known style; the browser may hold it to that.
+_ONLY_ITSELF: Final = {
+    "Content-Security-Policy": f"default-src 'none'; style-src '{STYLE_HASH}'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 async def healthz(call: Call) -> Response:

@@ -22,6 +22,9 @@ KEEP_ALIVE_SECONDS: Final = 75
 
 BACKLOG: Final = 2048
 CONNECTIONS: Final = 20_000
+ON_ALL_ANSWERS: Final = [("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
+"""An answer is for the one who asked, and is what its type says. (The short way has these ready as bytes.)"""
+
 GOODBYE_SECONDS: Final = 0.2
 
 HELD_BYTES: Final = 256 * 1024 * 1024
@@ -100,6 +103,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                headers=ON_ALL_ANSWERS,
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=shutdown_seconds,  # type: ignore[arg-type]  # it is passed to wait_for

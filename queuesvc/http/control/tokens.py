@@ -25,9 +25,7 @@ async def post_token(call: Call) -> Response:
         raise invalid("admin", "the first token must have it: from then on every call needs a token, this one too")
     expires_ms = None if wanted.expires_seconds is None else round(wanted.expires_seconds * 1000)
     made, text = await broker.create_token(wanted.name, wanted.permissions(), expires_ms)
-    answer = views.answer({**_shown(call, made), "token": text}, 201)
-    answer.headers["Cache-Control"] = "no-store"
-    return answer
+    return views.answer({**_shown(call, made), "token": text}, 201)
 
 
 async def list_tokens(call: Call) -> Response:
