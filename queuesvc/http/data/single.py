@@ -19,7 +19,9 @@ KEPT_HEADS: Final = 1024
 IDEMPOTENCY_KEY: Final = b"idempotency-key"
 
 # Most request headers say nothing about a message; these are in most requests.
-_SILENT: Final = frozenset({b"host", b"user-agent", b"accept", b"accept-encoding", b"connection", b"content-length"})
+_SILENT: Final = frozenset(
+    {b"host", b"user-agent", b"accept", b"accept-encoding", b"authorization", b"connection", b"content-length"}
+)
 # Those that say more about a message than its Content-Type does.
 _TELLING: Final = frozenset({IDEMPOTENCY_KEY, CONTENT_ENCODING})
 _TELLING_BEGIN: Final = (request.MESSAGE_HEADER, cloudevents.HEADER)
