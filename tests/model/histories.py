@@ -195,7 +195,7 @@ class Histories:
 
     def token(self) -> Any:
         made = c.CreateToken(
-            self.pick(TOKENS), str(self.number(1, 3)), b"digest", Permissions(), self.pick([None, 1000])
+            self.pick(TOKENS), str(self.number(1, 3)), bytes(32), Permissions(), self.pick([None, 1000])
         )
         uses = (str(self.number(0, 3)), self.lockstep.now + self.number(-10, 10))
         return self.pick([made, made, c.RevokeToken(self.pick(TOKENS)), c.NoteTokenUse((uses, uses))])
