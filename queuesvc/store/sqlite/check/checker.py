@@ -143,7 +143,9 @@ def _unpack(connection: sqlite3.Connection, findings: list[str]) -> None:
     connection.executescript(SETUP["unpack"])
     connection.execute("BEGIN")
     for id_, queue_id, members, untils, until in connection.execute(SETUP["leases"]).fetchall():
-        if not members or len(members) % 8 or (len(untils) != len(members) if untils else not until):
+        whole = members and len(members) % 8 == 0 and len(untils) in (0, len(members))
+        # Without any moment it ran out for all of them, and was written again since.
+        if not whole or not (untils or until or _ran_out(connection, id_, members)):
             findings.append(f"leases: lease {id_} has members or moments that can't be read")
             continue
         connection.executemany(SETUP["add_held"], ((id_, queue_id, number) for number in array("q", members)))
@@ -154,6 +156,11 @@ def _unpack(connection: sqlite3.Connection, findings: list[str]) -> None:
         connection.execute(SETUP["some_live"])
     else:
         connection.execute(SETUP["all_live"])
+
+
+def _ran_out(connection: sqlite3.Connection, lease: int, members: bytes) -> bool:
+    """Whether the lease ran out for all of these messages."""
+    return all(connection.execute(SETUP["ran_out"], (number, lease)).fetchone()[0] for number in array("q", members))
 
 
 Span = tuple[int, int, int, int]

@@ -9,6 +9,10 @@ CREATE TEMP TABLE gone (id INTEGER PRIMARY KEY);
 -- name: leases
 SELECT id, queue_id, members, untils, until FROM lease;
 
+-- name: ran_out
+-- Whether this message is one for which this lease ran out.
+SELECT count(*) FROM message WHERE id = ? AND lease_id = ? AND standing = 1;
+
 -- name: reclaims
 SELECT id, queue_id, next_id, runs FROM reclaim;
 
