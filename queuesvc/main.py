@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,10 @@ from queuesvc.http.server import CannotListen, Server, address_of, bind, is_loop
 from queuesvc.http.tls import BadCertificate, server_context
 from queuesvc.settings import Settings
 from queuesvc.store.interface import StoreInUse, StoreRefused
+from queuesvc.store.keeping import CannotKeep
+from queuesvc.store.sqlite.backup import check_copy
 from queuesvc.store.sqlite.check.checker import check_store
+from queuesvc.store.sqlite.restoring import copy_stopped, restore
 from queuesvc.store.sqlite.store import FILE, SqliteStore
 
 FAILED: Final = 1
@@ -48,8 +52,15 @@ log = logging.getLogger("queuesvc")
 def main() -> None:
     """The console script `queuesvc`."""
     os.umask(0o077)  # what we write holds other people's messages: only whoever runs us may read it
-    keeping = Keeping(file_of=lambda data: data / FILE, check=check_store)
+    keeping = Keeping(lambda data: data / FILE, check_store, copy_stopped, _check_copy, restore)
     make_cli(serve=serve, offline=offline, keeping=keeping)(prog_name="queuesvc")
+
+
+def _check_copy(copy: Path) -> None:
+    try:
+        check_copy(copy)
+    except sqlite3.Error as error:
+        raise CannotKeep(f"what came is damaged: {error}") from None
 
 
 def serve(settings: Settings) -> int:

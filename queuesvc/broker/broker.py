@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import BinaryIO
 
 from queuesvc.broker.clock import Clock
 from queuesvc.broker.committer import Answer, Committer, unavailable
@@ -20,7 +21,7 @@ from queuesvc.domain.limits import LIST_ITEMS, REPLY_PREFIX
 from queuesvc.domain.model import Content
 from queuesvc.domain.replies import Page, Published, Received, Redriven
 from queuesvc.domain.tokens import Permissions, Token, digest_of
-from queuesvc.store.interface import Store
+from queuesvc.store.interface import Store, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -195,6 +196,15 @@ class Broker:
         The future need not be awaited. Raises `unavailable` where the store is broken.
         """
         return self._committer.undeliver(queue, lease)
+
+    async def backup(self) -> BinaryIO:
+        """A copy of all that is on the disk now, as a file that is gone when it is closed. Raises `Refused`."""
+        if not self.accepting:
+            raise unavailable("the broker is shutting down")
+        try:
+            return await self._store.backup()
+        except StoreUnavailable as error:
+            raise unavailable(str(error)) from error
 
     def shut_down(self) -> None:
         """Begin to end: no publishes any more, and every waiting receive ends empty."""

@@ -1,17 +1,22 @@
 """The verbs of whoever looks after the store: `queuesvc check` and what stands beside it."""
 
+import contextlib
+import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from queuesvc.cli.remote import DEFAULT_URL, NoAnswer, download
+from queuesvc.cli.tokens import Secret, Url
 from queuesvc.settings import BadSettings, Settings, load_settings
-from queuesvc.store.keeping import CannotKeep, Checked, Counts
+from queuesvc.store.keeping import CannotKeep, Checked, Counts, Restored
 
-FOUND = 1
+FOUND = FAILED = 1
 CANNOT = 2
 
 Data = Annotated[str | None, typer.Option(metavar="DIR", help="Directory of the store. Default: ./queuesvc-data.")]
@@ -28,11 +33,22 @@ class Keeping:
     """the file of a store in a directory"""
     check: Callable[[Path], Checked]
     """check a file"""
+    copy: Callable[[Path, Path], None]
+    """copy the store in a directory, on which no broker runs, over an empty file"""
+    check_copy: Callable[[Path], None]
+    """check what came over the network"""
+    restore: Callable[[Path, Path, bool], Restored]
+    """make a store in a directory of a backup, in place of one that is there only if told so"""
 
 
 def add_keeping(cli: typer.Typer, keeping: Keeping) -> None:
     """Add the verbs to the command."""
+    _add_check(cli, keeping)
+    _add_backup(cli, keeping)
+    _add_restore(cli, keeping)
 
+
+def _add_check(cli: typer.Typer, keeping: Keeping) -> None:
     @cli.command("check")
     def run_check(
         file: Annotated[
@@ -63,14 +79,101 @@ def add_keeping(cli: typer.Typer, keeping: Keeping) -> None:
         typer.echo(f"{path}: all is well, {_said(checked)} ({seconds:.1f} s)")
 
 
+def _add_backup(cli: typer.Typer, keeping: Keeping) -> None:
+    @cli.command("backup")
+    def run_backup(
+        file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
+        force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+        url: Url = None,
+        token: Secret = None,
+        data: Annotated[
+            Path | None,
+            typer.Option(metavar="DIR", help="Instead of --url: the directory of a broker that does not run."),
+        ] = None,
+    ) -> None:
+        """Back a store up: everything that is on the disk at one moment, while the broker goes on.
+
+        FILE appears when it is whole, checked and on the disk, and only its owner may read it: it holds all
+        messages, and what receipts and tokens are checked by. `queuesvc restore` makes a store of it.
+        """
+        try:
+            with _appearing(file, force) as part:
+                if data is not None:
+                    keeping.copy(data, part)
+                else:
+                    with part.open("wb") as into:
+                        download(url or DEFAULT_URL, token, "/v1/backup", into)
+                        into.flush()
+                        os.fsync(into.fileno())
+                    keeping.check_copy(part)
+        except (CannotKeep, NoAnswer) as error:
+            raise _stop(error, FAILED) from None
+        typer.echo(f"{file}: {file.stat().st_size:,} bytes, checked")
+
+
+def _add_restore(cli: typer.Typer, keeping: Keeping) -> None:
+    @cli.command("restore")
+    def run_restore(
+        file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup.")],
+        data: Data = None,
+        config: Config = None,
+        force: Annotated[
+            bool,
+            typer.Option("--force", help="Even where a store is; it is kept beside it, as queuesvc.db.replaced."),
+        ] = False,
+    ) -> None:
+        """Make a store of a backup, in a directory in which none is. No broker may run there.
+
+        The backup is checked wholly first. The store begins a new life: receipts of the old one settle nothing, what
+        was leased is ready again, and no number is given twice. Tokens are those of the backup: what was revoked since
+        is to be revoked again.
+        """
+        try:
+            restored = keeping.restore(file, settings_of(data, config).data, force)
+        except BadSettings as error:
+            raise _stop(error) from None
+        except CannotKeep as error:
+            raise _stop(error, FAILED) from None
+        again = f"{restored.leased:,} were leased and are ready again"
+        typer.echo(f"{restored.file}: {restored.messages:,} messages, of which {again}")
+        if restored.tokens:
+            typer.echo(f"{restored.tokens:,} tokens are as they were: revoke again what was revoked since", err=True)
+
+
+@contextlib.contextmanager
+def _appearing(file: Path, force: bool) -> Iterator[Path]:
+    """A file beside it, which takes its name once all went well. Raises `CannotKeep`."""
+    if not force and os.path.lexists(file):
+        raise CannotKeep(f"{file} is there already: choose another name, or --force")
+    try:
+        handle, name = tempfile.mkstemp(".part", f".{file.name}.", file.parent)
+        os.close(handle)
+        part = Path(name)
+        try:
+            yield part
+            if force:
+                part.replace(file)
+            else:
+                os.link(part, file)
+        finally:
+            part.unlink(missing_ok=True)
+        folder = os.open(file.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    except FileExistsError:
+        raise CannotKeep(f"{file} is there already: choose another name, or --force") from None
+    except OSError as error:
+        raise CannotKeep(f"can't write {file}: {error.strerror}") from None
+
+
 def settings_of(data: str | None, config: Path | None) -> Settings:
     """The settings, with the directory from a flag. Raises `BadSettings`."""
     return load_settings({"data": data}, config)
 
 
-def _stop(error: Exception) -> typer.Exit:
+def _stop(error: Exception, code: int = CANNOT) -> typer.Exit:
     typer.echo(f"queuesvc: {error}", err=True)
-    return typer.Exit(CANNOT)
+    return typer.Exit(code)
 
 
 def _said(checked: Checked) -> str:

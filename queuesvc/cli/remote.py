@@ -4,11 +4,13 @@ import http.client
 import json
 import ssl
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 from urllib.parse import urlsplit
 
 DEFAULT_URL: Final = "http://127.0.0.1:8642"
 TIMEOUT_SECONDS: Final = 30.0
+PATIENT_SECONDS: Final = 3600.0
+"""how long an answer may need to begin that is made first: a backup of a large store"""
 
 
 class NoAnswer(Exception):
@@ -59,6 +61,30 @@ def over_http(url: str, token: str | None) -> Ask:
     return ask
 
 
+def download(url: str, token: str | None, path: str, into: BinaryIO) -> None:
+    """Post, and write what the answer carries to an open file, all of it. Raises `NoAnswer`."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise NoAnswer(f"{url} is no address of a broker: it should be like {DEFAULT_URL}")
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    connection = _connect(parts.scheme, parts.hostname, parts.port, PATIENT_SECONDS)
+    try:
+        connection.request("POST", parts.path.rstrip("/") + path, None, headers)
+        answer = connection.getresponse()
+        if answer.status >= 400:
+            hint = "; --token or QUEUESVC_TOKEN gives one that has admin" if answer.status in (401, 403) else ""
+            raise NoAnswer(f"{read_json(answer.read(), url).get('detail', f'refused with {answer.status}')}{hint}")
+        wanted, got = answer.length, 0
+        while chunk := answer.read(1024 * 1024):
+            got += into.write(chunk)
+        if wanted is not None and got != wanted:
+            raise NoAnswer(f"the answer of {url} broke off after {got:,} bytes of {wanted:,}")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise NoAnswer(f"no answer from {url}: {error or type(error).__name__}") from None
+    finally:
+        connection.close()
+
+
 def read_json(body: bytes, whose: str) -> dict[str, Any]:
     """The object that an answer carries. Raises `NoAnswer`."""
     try:
@@ -70,10 +96,10 @@ def read_json(body: bytes, whose: str) -> dict[str, Any]:
     return document
 
 
-def _connect(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+def _connect(scheme: str, host: str, port: int | None, seconds: float = TIMEOUT_SECONDS) -> http.client.HTTPConnection:
     if scheme == "https":
-        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS)
-    return http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+        return http.client.HTTPSConnection(host, port, timeout=seconds)
+    return http.client.HTTPConnection(host, port, timeout=seconds)
 
 
 def _body(document: dict[str, Any] | None) -> bytes | None:

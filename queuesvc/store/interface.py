@@ -6,7 +6,7 @@ suite (`tests/store`) and the same random histories (`tests/model`).
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 from queuesvc.domain.commands import Command, Query, Receive
 from queuesvc.domain.errors import Refused
@@ -95,6 +95,13 @@ class Store(Protocol):
 
     async def maintain(self, idle: bool = True) -> bool:
         """One short step of housekeeping (reclaim rows; when idle, give space back); True if more is left."""
+        ...
+
+    async def backup(self) -> BinaryIO:
+        """A copy of all that is on the disk at one moment, as a file that is gone when it is closed.
+
+        Goes on beside everything else but `close`, which ends it. Raises `StoreUnavailable`.
+        """
         ...
 
     async def close(self) -> None:

@@ -1,5 +1,6 @@
 """What whoever looks after a store asks of it, beside a running broker or without one: the words for it."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -28,3 +29,12 @@ class Checked(NamedTuple):
     version: int
     findings: list[str]
     counts: Counts | None
+
+
+class Restored(NamedTuple):
+    """What came of a restore: the store's file, and what is in it."""
+
+    file: Path
+    messages: int
+    leased: int
+    tokens: int

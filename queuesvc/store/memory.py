@@ -3,6 +3,7 @@
 import secrets
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO
 
 from queuesvc.domain.commands import Command, Query
 from queuesvc.domain.effects import Leased, QueueDropped
@@ -13,7 +14,7 @@ from queuesvc.domain.machine.machine import Machine
 from queuesvc.domain.model import Content
 from queuesvc.domain.receipts import Receipts
 from queuesvc.domain.replies import Received, Reply
-from queuesvc.store.interface import Applied, Opened, Waiting
+from queuesvc.store.interface import Applied, Opened, StoreUnavailable, Waiting
 
 
 class MemoryStore:
@@ -92,6 +93,10 @@ class MemoryStore:
     async def maintain(self, idle: bool = True) -> bool:
         """There is nothing to keep in order but memory."""
         return self._machine.tidy()
+
+    async def backup(self) -> BinaryIO:
+        """There is no file to copy."""
+        raise StoreUnavailable("what is kept in memory only can't be backed up")
 
     async def close(self) -> None:
         """Forget everything."""

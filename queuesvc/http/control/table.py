@@ -6,6 +6,7 @@ from queuesvc.domain.errors import Code
 from queuesvc.domain.tokens import Permission
 from queuesvc.http.access import ANY_TOKEN, on
 from queuesvc.http.control import handlers, models
+from queuesvc.http.control.backup import BACKUP
 from queuesvc.http.control.repair_table import DEFINITIONS, REPAIR
 from queuesvc.http.control.token_table import TOKENS
 from queuesvc.http.endpoint import JSON, Answer, Body, Endpoint, Parameter, paging
@@ -220,4 +221,4 @@ BINDINGS: Final = (
     ),
 )
 
-CONTROL: Final = (*EXCHANGES, *QUEUES, *BINDINGS, *REPAIR, *DEFINITIONS, *TOKENS)
+CONTROL: Final = (*EXCHANGES, *QUEUES, *BINDINGS, *REPAIR, *DEFINITIONS, *TOKENS, *BACKUP)

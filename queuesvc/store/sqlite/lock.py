@@ -44,6 +44,11 @@ class FileLock:
         with contextlib.suppress(FileNotFoundError):
             self._file = self._take(os.O_RDONLY)
 
+    @property
+    def held(self) -> bool:
+        """Whether it is ours."""
+        return self._file is not None
+
     def release(self) -> None:
         """Let go. The file stays: removing it would let two brokers in."""
         if self._file is not None:

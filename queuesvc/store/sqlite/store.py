@@ -6,7 +6,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import aiosqlite
 
@@ -23,6 +23,7 @@ from queuesvc.domain.receipts import Receipts
 from queuesvc.domain.replies import Received, Reply
 from queuesvc.store.interface import Applied, Durability, Opened, StoreBroken, StoreRefused, StoreUnavailable, Waiting
 from queuesvc.store.sqlite import rows, upkeep
+from queuesvc.store.sqlite.backup import Backups
 from queuesvc.store.sqlite.lock import FileLock
 from queuesvc.store.sqlite.migrations import check, migrate
 from queuesvc.store.sqlite.numbers import SYNCHRONOUS, Ahead
@@ -89,6 +90,7 @@ class SqliteStore:
         self._wal_bytes = wal_bytes
         self._ahead = Ahead() if durability == "relaxed" else None
         self._lock = FileLock(self._folder / LOCK)
+        self._backups = Backups(self._path)
         self._writer: aiosqlite.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._machine: Machine
@@ -114,6 +116,7 @@ class SqliteStore:
             raise
 
     async def _open(self) -> Opened:
+        self._backups.tidy()
         writer = aiosqlite.Connection(lambda: _connect(self._path, self._durability), iter_chunk_size=64)
         try:
             self._writer = await writer
@@ -166,6 +169,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Close both connections (the last one empties SQLite's log) and let go of the lock."""
+        await self._backups.close()
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -214,6 +218,16 @@ class SqliteStore:
             machine.unserved,
         )
 
+    async def backup(self) -> BinaryIO:
+        """A copy of the file as it is now."""
+        least = self._reserve_bytes
+        return await self._backups.take(self._reserve() if least is None else least)
+
+    def _reserve(self) -> int:
+        """What is kept free of the disk where nothing is set."""
+        disk = os.statvfs(self._folder)
+        return min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // RESERVE_PART)
+
     def _check_room(self, commands: Sequence[Command]) -> None:
         """Refuse what grows before the disk is full: an ack, too, must be written before it frees anything.
 
@@ -225,7 +239,7 @@ class SqliteStore:
         if least is None:
             if free >= PLENTY_BYTES:
                 return
-            least = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // RESERVE_PART)
+            least = self._reserve()
         least = max(least, self._log_size() + 3 * sum(map(_weight, commands)) + MARGIN_BYTES)
         if free < least:
             raise StoreUnavailable(f"only {free >> 10} KiB are free on the disk, {least >> 10} KiB are kept for acks")

@@ -90,7 +90,7 @@ def _check(connection: sqlite3.Connection, version: int, findings: list[str]) ->
         # Rows of a damaged file, or of other tables than we know, would only bring more lines of the same.
         return None
     findings += _unreadable(connection, version)
-    _unpack(connection, findings)
+    unpack(connection, findings)
     for name, statement in RULES.items():
         findings += _broken(connection, name, statement)
     return Counts(*connection.execute(SETUP["counts"]).fetchone())
@@ -138,8 +138,8 @@ def _check_token(token: Token) -> None:
         raise ValueError(f"its digest is of {len(token.digest)} bytes")
 
 
-def _unpack(connection: sqlite3.Connection, findings: list[str]) -> None:
-    """Fill the temporary tables that the rules look into."""
+def unpack(connection: sqlite3.Connection, findings: list[str]) -> None:
+    """Fill the temporary tables that the rules look into: `held`, `span`, `gone` and `live`."""
     connection.executescript(SETUP["unpack"])
     connection.execute("BEGIN")
     for id_, queue_id, members, untils, until in connection.execute(SETUP["leases"]).fetchall():
