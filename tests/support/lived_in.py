@@ -135,12 +135,16 @@ async def _write(stem: Path) -> None:
     stem.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n")
 
 
-def read(stem: Path, folder: Path) -> tuple[int, dict[str, list[str]]]:
-    """Put a written store into a folder; returns the moment it was left at, and the receipts."""
+def put(stem: Path, folder: Path) -> None:
+    """Put a written store into a folder."""
     folder.mkdir(parents=True)
     (folder / "queuesvc.db").write_bytes(gzip.decompress(stem.with_suffix(".db.gz").read_bytes()))
-    told = json.loads(stem.with_suffix(".json").read_text())
-    return told["now"], told["receipts"]
+
+
+def told(stem: Path) -> tuple[int, dict[str, list[str]]]:
+    """The moment a written store was left at, and the receipts."""
+    left = json.loads(stem.with_suffix(".json").read_text())
+    return left["now"], left["receipts"]
 
 
 if __name__ == "__main__":
