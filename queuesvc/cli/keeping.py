@@ -102,7 +102,7 @@ def _add_backup(cli: typer.Typer, keeping: Keeping) -> None:
                     keeping.copy(data, part)
                 else:
                     with part.open("wb") as into:
-                        download(url or DEFAULT_URL, token, "/v1/backup", into)
+                        into.writelines(download(url or DEFAULT_URL, token, "/v1/backup"))
                         into.flush()
                         os.fsync(into.fileno())
                     keeping.check_copy(part)

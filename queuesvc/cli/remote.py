@@ -3,8 +3,8 @@
 import http.client
 import json
 import ssl
-from collections.abc import Callable
-from typing import Any, BinaryIO, Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 DEFAULT_URL: Final = "http://127.0.0.1:8642"
@@ -61,8 +61,8 @@ def over_http(url: str, token: str | None) -> Ask:
     return ask
 
 
-def download(url: str, token: str | None, path: str, into: BinaryIO) -> None:
-    """Post, and write what the answer carries to an open file, all of it. Raises `NoAnswer`."""
+def download(url: str, token: str | None, path: str) -> Iterator[bytes]:
+    """Post, and give what the answer carries in pieces, all of it. Raises `NoAnswer`."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise NoAnswer(f"{url} is no address of a broker: it should be like {DEFAULT_URL}")
@@ -74,11 +74,10 @@ def download(url: str, token: str | None, path: str, into: BinaryIO) -> None:
         if answer.status >= 400:
             hint = "; --token or QUEUESVC_TOKEN gives one that has admin" if answer.status in (401, 403) else ""
             raise NoAnswer(f"{read_json(answer.read(), url).get('detail', f'refused with {answer.status}')}{hint}")
-        wanted, got = answer.length, 0
         while chunk := answer.read(1024 * 1024):
-            got += into.write(chunk)
-        if wanted is not None and got != wanted:
-            raise NoAnswer(f"the answer of {url} broke off after {got:,} bytes of {wanted:,}")
+            yield chunk
+    except http.client.IncompleteRead:
+        raise NoAnswer(f"the answer of {url} broke off: try again") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise NoAnswer(f"no answer from {url}: {error or type(error).__name__}") from None
     finally:

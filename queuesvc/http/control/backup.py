@@ -1,7 +1,6 @@
 """A backup over HTTP: the store's file as the answer's body."""
 
 import asyncio
-import os
 from typing import BinaryIO, Final
 
 from starlette.responses import Response
@@ -26,9 +25,11 @@ class Download(Response):
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        size = os.fstat(file.fileno()).st_size
-        headers = {"Content-Length": str(size), "Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"}
+        headers = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"}
         super().__init__(headers=headers | {"Content-Disposition": 'attachment; filename="queuesvc-backup.db"'})
+        # In chunks, the last of which says that all is there. An answer of known length is taken to be in memory
+        # as a whole, and is not kept for a client that reads slowly.
+        del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, a piece at a time, as fast as the client takes it."""
