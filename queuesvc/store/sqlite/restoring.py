@@ -25,9 +25,10 @@ from queuesvc.store.sqlite.backup import copy_store
 from queuesvc.store.sqlite.check.checker import check_store, unpack
 from queuesvc.store.sqlite.lock import FileLock
 from queuesvc.store.sqlite.migrations import migrate
-from queuesvc.store.sqlite.statements import SQL
+from queuesvc.store.sqlite.statements import SQL, read
 from queuesvc.store.sqlite.store import FILE, LOCK
 
+RESTORING: Final = read("queuesvc.store.sqlite", "restoring.sql")
 # Of 48 bits of message numbers, 63 of leases', 31 of queues': some thousand restores, one after another.
 MESSAGES: Final = 2**36
 LEASES: Final = 2**40
@@ -95,16 +96,16 @@ def _begin_anew(new: Path, file: Path, moment: int) -> Restored:
         migrate(connection)
         unpack(connection, [])
         connection.execute("BEGIN IMMEDIATE")
-        leased = connection.execute(SQL["end_leases"]).rowcount
-        connection.execute(SQL["drop_leases"])
+        leased = connection.execute(RESTORING["end_leases"]).rowcount
+        connection.execute(RESTORING["drop_leases"])
         (old_epoch,) = (row[1] for row in connection.execute(SQL["get_meta"]))
         epoch = old_epoch
         while epoch == old_epoch:
             epoch = 1 + secrets.randbelow(2**32 - 1)
         # Not by the same step each time: two stores of one backup give different numbers.
         ahead = (MESSAGES + secrets.randbelow(MESSAGES), LEASES, QUEUES, BINDINGS)
-        connection.execute(SQL["begin_anew"], (epoch, *ahead, moment))
-        messages, tokens = connection.execute(SQL["count_restored"]).fetchone()
+        connection.execute(RESTORING["begin_anew"], (epoch, *ahead, moment))
+        messages, tokens = connection.execute(RESTORING["count_restored"]).fetchone()
         connection.execute("COMMIT")
     return Restored(file, messages, leased, tokens)
 

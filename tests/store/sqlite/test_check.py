@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from queuesvc.domain import commands as c
+from queuesvc.domain.model import Exchange, ExchangeType
 from queuesvc.store.keeping import CannotKeep, Counts
 from queuesvc.store.sqlite.check.checker import RULES, SAID_MOST, check_store
 from tests.support.lived_in import live, make
@@ -48,6 +50,17 @@ def test_it_leaves_no_trace(file: Path) -> None:
     check_store(file)
     assert file.read_bytes() == before
     assert list(file.parent.iterdir()) == [file]
+
+
+async def test_a_store_of_exchanges_alone_is_whole(tmp_path: Path) -> None:
+    """Its bindings name no queue, and there is none: nothing was taken to be missing (found by a random history)."""
+    hand = Hand(tmp_path / "data")
+    await hand.open()
+    try:
+        await hand.do(*[c.PutExchange(Exchange(name, ExchangeType.FANOUT)) for name in "ab"], c.Bind("a", exchange="b"))
+    finally:
+        await hand.close()
+    assert check_store(hand.file).findings == []
 
 
 SHARED = "(SELECT min(id) FROM body)"

@@ -62,10 +62,10 @@ SELECT printf('binding %d: there is no exchange %s', id, source) FROM binding
 WHERE source NOT IN (SELECT name FROM exchange)
 UNION ALL
 SELECT printf('binding %d: there is no queue %s', id, queue) FROM binding
-WHERE queue NOT IN (SELECT name FROM queue)
+WHERE queue IS NOT NULL AND queue NOT IN (SELECT name FROM queue)
 UNION ALL
 SELECT printf('binding %d: there is no exchange %s', id, exchange) FROM binding
-WHERE exchange NOT IN (SELECT name FROM exchange);
+WHERE exchange IS NOT NULL AND exchange NOT IN (SELECT name FROM exchange);
 
 -- name: messages
 SELECT printf('message %d %s', id, what) FROM (
