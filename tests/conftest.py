@@ -20,6 +20,13 @@ from tests.support.server import Server
 TIMEOUT_SECONDS = 90.0  # above the longest wait of a receive
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """A store that was not closed leaves its thread behind, and Python would wait for that without end."""
+    yield
+    assert not left_threads(), "threads left running, so some store was not closed"
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """A broker of the test's own, running, with its data in `tmp_path`."""
@@ -65,14 +72,6 @@ def name() -> Callable[..., str]:
 def check_log(server: Server) -> None:
     """Nothing that a test does may make the broker trip over itself."""
     assert "Traceback" not in server.log, server.log
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A store that was not closed leaves its thread behind, and Python would wait for that without end."""
-    left = left_threads()
-    if left:
-        print(f"\nthreads left running, so some store was not closed: {left}", file=sys.stderr)
-        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(trylast=True)
