@@ -135,6 +135,12 @@ SCENARIOS: dict[str, list[Step]] = {
         Batch((c.Bind("fanout-1", queue="r"), expiring("q", 1000), expiring("q", 1000), publish("last", queue="r"))),
         Batch((c.Redrive("r", 1), c.Redrive("r", 1, after=GO_ON)), advance=1000),
     ],
+    "a lease that ran out for all that it holds, and was written again since, was no lease to the check": [
+        Batch((QUEUE, publish("1", queue="q"), publish("2", queue="q")), (c.Receive("q", 10, 1000),), (False,)),
+        Batch(advance=1000),
+        Batch((c.Extend("@", (Pick(0),), 1000), ack_newest(1))),  # type: ignore[arg-type]
+        Reopen(),
+    ],
 }
 
 
