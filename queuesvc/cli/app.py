@@ -85,13 +85,20 @@ def _add_serve(cli: typer.Typer, serve: Callable[[Settings], int]) -> None:
         log_level: Annotated[
             str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error. Default: info.")
         ] = None,
+        log_format: Annotated[
+            str | None,
+            typer.Option(
+                metavar="FORMAT", help="json, text, or auto: text where that is a terminal, else json. Default: auto."
+            ),
+        ] = None,
         config: Annotated[
             Path | None, typer.Option(metavar="FILE", help="TOML file with settings. Default: ./queuesvc.toml, if any.")
         ] = None,
     ) -> None:
         """Run the broker until SIGTERM or Ctrl+C."""
         flags: dict[str, object] = {"host": host, "port": port, "data": data, "durability": durability}
-        flags |= {"insecure": insecure, "tls_cert": tls_cert, "tls_key": tls_key, "log_level": log_level}
+        flags |= {"insecure": insecure, "tls_cert": tls_cert, "tls_key": tls_key}
+        flags |= {"log_level": log_level, "log_format": log_format}
         try:
             settings = load_settings(flags, config)
         except BadSettings as error:

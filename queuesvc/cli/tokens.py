@@ -3,6 +3,8 @@
 Secrets alone go to stdout, so that `TOKEN=$(queuesvc token create ...)` works; words go to stderr.
 """
 
+import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -59,14 +61,26 @@ def make_tokens(offline: Offline) -> typer.Typer:
         named: dict[str, object] = {"publish": publish or [], "consume": consume or [], "manage": manage or []}
         wanted = {"name": name, **named, "admin": admin, "metrics": metrics, "expires_seconds": expires_seconds}
         with _asking(url, token, data, offline) as ask:
+            if expires_seconds is not None and not math.isfinite(expires_seconds):  # JSON has no word for it
+                raise NoAnswer("expires_seconds: must be a finite number; leave it out for a token without an end")
             made = _done(ask("POST", "/v1/tokens", wanted))
         typer.echo(f"token {name} is made: {_allowed(made)}. It is shown this once:", err=True)
         typer.echo(made["token"])
 
     @cli.command("list")
-    def list_all(url: Url = None, token: Secret = None, data: Data = None) -> None:
+    def list_all(
+        as_json: Annotated[
+            bool, typer.Option("--json", help="As one JSON document, with the fields of GET /v1/tokens.")
+        ] = False,
+        url: Url = None,
+        token: Secret = None,
+        data: Data = None,
+    ) -> None:
         """List the tokens: what they allow, until when, and when they were used last."""
         with _asking(url, token, data, offline) as ask:
+            if as_json:
+                typer.echo(json.dumps({"tokens": list(_pages(ask))}))
+                return
             for one in _pages(ask):
                 until = "expired" if one["expired"] else f"until {one['expires_at'] or 'revoked'}"
                 used = f"used {one['last_used_at']}" if one["last_used_at"] else "never used"

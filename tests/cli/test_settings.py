@@ -2,9 +2,13 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from queuesvc.cli.app import make_cli
+from queuesvc.cli.keeping import Keeping
 from queuesvc.domain.limits import Limits
 from queuesvc.settings import BadSettings, LimitSettings, Settings, load_settings
 
@@ -74,6 +78,26 @@ def test_variables_that_others_set_do_no_harm(monkeypatch: pytest.MonkeyPatch) -
     for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_8642_TCP", "PORT_8642_TCP_ADDR"):
         monkeypatch.setenv(f"QUEUESVC_{name}", "10.0.0.1")
     assert load_settings({}).model_dump() == Settings().model_dump()
+
+
+def test_every_flag_of_serve_reaches_its_setting() -> None:
+    given = {"host": "::1", "port": "1", "data": "d", "durability": "relaxed", "tls_cert": "c", "tls_key": "k"}
+    given |= {"log_level": "debug", "log_format": "text"}
+    served: list[Settings] = []
+
+    def serve(settings: Settings) -> int:
+        served.append(settings)
+        return 0
+
+    def nothing(*_: Any) -> Any:
+        raise AssertionError("not asked for")
+
+    cli = make_cli(serve, nothing, Keeping(nothing, nothing, nothing, nothing, nothing))
+    flags = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
+    assert CliRunner().invoke(cli, ["serve", "--insecure", *flags]).exit_code == 0
+    [settings] = served
+    assert {name: str(getattr(settings, name)) for name in given} == given
+    assert settings.insecure
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`queuesvc token` in processes of its own: at a broker that runs, and in the directory of one that doesn't."""
 
+import json
 import os
 import re
 import subprocess
@@ -62,6 +63,12 @@ def test_from_the_first_token_to_the_last(tmp_path: Path) -> None:
             lines
         )
         assert len(lines) == 2
+        documents = json.loads(token("list", "--json", "--url", url, "--token", root).stdout)["tokens"]
+        assert [(one["name"], one["publish"], one["admin"]) for one in documents] == [
+            ("root", [], True),
+            ("shop", ["orders*", "x"], False),
+        ]
+        assert "token" not in documents[0]
         assert token("revoke", "shop", "--url", url, "--token", root).returncode == 0
         assert status(url, shop) == 401
         server.stop()
@@ -81,6 +88,9 @@ def test_what_it_says_where_it_cannot_be_done(server: Server, tmp_path: Path) ->
     failed(token("create", "t", "--url", url), "publish", "must allow something")
     failed(token("create", "t", "--publish", "*", "--url", url), "admin", "first token")
     failed(token("create", "t", "--admin", "--publish", "a b", "--url", url), "publish", "characters")
+    for seconds, words in (("nan", "finite"), ("1e400", "finite"), ("-1", "at least 0.001")):
+        answer = token("create", "t", "--admin", "--expires-seconds", seconds, "--url", url)
+        failed(answer, "queuesvc: expires_seconds: must be", words)
     failed(token("create", "no good", "--admin", "--url", url), "name")
     failed(token("revoke", "nobody", "--url", url), "nobody")
     root = made(token("create", "t", "--admin", "--url", url))
