@@ -151,7 +151,7 @@ def _settle_interpreter() -> None:
 async def _stop_when_broken(broker: Broker, server: Server) -> None:
     """What the store holds is unknown until it is read again: end, so that whoever runs us starts us anew."""
     await broker.broken.wait()
-    log.critical("the store failed while writing: ending; start the broker again to go on from what is on the disk")
+    log.critical("the store failed: ending, so that nothing is answered that may not be so")
     broker.shut_down()
     server.stop()
 

@@ -28,13 +28,14 @@ BACKLOG_BYTES = 128 * 1024 * 1024
 # two steps of it, and how often to look for it while there is no idleness.
 IDLE_SECONDS = 0.25
 STEP_SECONDS = 0.02
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 1.0
 # After a batch that could not be stored, how long what time does waits for the next.
 RETRY_SECONDS = 1.0
 
 Answer = asyncio.Future[Reply]
 Item = tuple[c.Command, Answer]
 NOTHING = Received()
+BROKEN = "the store is broken: the broker must be started again"
 
 
 def unavailable(why: str) -> Refused:
@@ -138,7 +139,7 @@ class Committer:
 
     def _check_open(self) -> None:
         if self.broken.is_set():
-            raise unavailable("the store is broken: the broker must be started again")
+            raise unavailable(BROKEN)
 
     def _take(self) -> tuple[list[Item], list[tuple[c.Query, Answer]]]:
         commands: list[Item] = []
@@ -212,9 +213,8 @@ class Committer:
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self.wake)
             raise
         except StoreBroken as error:
-            log.critical("the store broke in a commit; whether it was stored is unknown: %s", error)
             self._meter.commit_failures += 1
-            self._break(commands)
+            self._break(commands, error)
         except Exception as error:
             log.exception("a batch failed unexpectedly")
             self._meter.commit_failures += 1
@@ -250,10 +250,12 @@ class Committer:
             if not answer.done():
                 answer.set_exception(refusal)
 
-    def _break(self, commands: list[Item]) -> None:
-        """Nothing can be written any more: say so to everyone."""
+    def _break(self, commands: list[Item], error: StoreBroken | None = None) -> None:
+        """Nothing can be relied on any more: say so to everyone."""
+        if error is not None:
+            log.critical("the store broke: %s", error)
         self.broken.set()
-        refusal = unavailable("the store is broken: the broker must be started again")
+        refusal = unavailable(BROKEN)
         self._refuse(commands, refusal)
         answers = [answer for _, answer, _ in self._line] + [waiter.answer for waiter in self._waiters.everyone()]
         self._line.clear()
@@ -321,6 +323,12 @@ class Committer:
             return
         try:
             answer.set_result(await self._store.ask(query, self._now(), self._waiters))
+        except StoreUnavailable as error:
+            log.error("the store can't be read: %s", error)
+            answer.set_exception(unavailable(f"the store can't be read: {error}"))
+        except StoreBroken as error:
+            answer.set_exception(unavailable(BROKEN))
+            self._break([], error)
         except Exception as error:
             answer.set_exception(error)
 
@@ -363,8 +371,15 @@ class Committer:
         idle = not self._line and now - self._wrote_at >= IDLE_SECONDS
         try:
             self._upkeep_left = await self._store.maintain(idle)
+        except StoreBroken as error:
+            self._break([], error)
+            return
+        except StoreUnavailable as error:
+            log.error("upkeep of the store failed, and is tried again: %s", error)
+            self._upkeep_at = now + LOOK_SECONDS
+            return
         except Exception:
-            log.exception("upkeep of the store failed; it is tried again")
+            log.exception("upkeep of the store failed unexpectedly; it is tried again")
             self._upkeep_at = now + LOOK_SECONDS
             return
         if not idle and not self._upkeep_left:

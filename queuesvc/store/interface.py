@@ -36,7 +36,7 @@ class StoreUnavailable(Exception):
 
 
 class StoreBroken(Exception):
-    """Whether the batch was stored is unknown (fsync failed): stop writing, restart from the file."""
+    """Whether the batch was stored is unknown (fsync failed), or the file is damaged: stop, restart from the file."""
 
 
 class StoreRefused(Exception):
@@ -86,7 +86,7 @@ class Store(Protocol):
         ...
 
     async def ask(self, query: Query, now: int, waiting: Waiting) -> Reply:
-        """Answer a question from the committed state. Raises `Refused`. Not during an `apply`."""
+        """Answer a question from the committed state. Raises `Refused`, and as `apply`. Not during an `apply`."""
         ...
 
     def next_due(self) -> int | None:
@@ -94,7 +94,10 @@ class Store(Protocol):
         ...
 
     async def maintain(self, idle: bool = True) -> bool:
-        """One short step of housekeeping (reclaim rows; when idle, give space back); True if more is left."""
+        """One short step of housekeeping (reclaim rows; when idle, give space back); True if more is left.
+
+        Raises as `apply`.
+        """
         ...
 
     async def backup(self) -> BinaryIO:

@@ -21,12 +21,15 @@ from typing import Final
 
 from queuesvc.store.interface import StoreRefused, StoreUnavailable
 from queuesvc.store.keeping import CannotKeep, Restored
+from queuesvc.store.sqlite import folder
 from queuesvc.store.sqlite.backup import copy_store
 from queuesvc.store.sqlite.check.checker import check_store, unpack
+from queuesvc.store.sqlite.failures import FAILING
 from queuesvc.store.sqlite.lock import FileLock
 from queuesvc.store.sqlite.migrations import migrate
 from queuesvc.store.sqlite.statements import SQL, read
 from queuesvc.store.sqlite.store import FILE, LOCK
+from queuesvc.store.sqlite.wal import find_broken
 
 RESTORING: Final = read("queuesvc.store.sqlite", "restoring.sql")
 # Of 48 bits of message numbers, 63 of leases', 31 of queues': some thousand restores, one after another.
@@ -46,6 +49,8 @@ def copy_stopped(data: Path, copy: Path) -> None:
     lock = FileLock(data / LOCK)
     try:
         lock.keep_out()
+        if (broken := find_broken(source)) is not None:
+            raise CannotKeep(f"{source} is damaged, and a backup of it would be: {broken.what}")
         copy_store(source, copy)
     except StoreRefused as refused:
         raise CannotKeep(f"{refused}; or back that one up: leave --data out, and say by --url where it is") from None
@@ -56,14 +61,17 @@ def copy_stopped(data: Path, copy: Path) -> None:
 
 
 def restore(file: Path, data: Path, force: bool, wall: Callable[[], float] = time.time) -> Restored:
-    """Make a store of a backup in a directory. Raises `CannotKeep`, and has changed nothing then."""
+    """Make a store of a backup in a directory. Raises `CannotKeep`.
+
+    Then it has changed nothing, but where all was done and the directory could not be synced: that is said.
+    """
     checked = check_store(file)
     if checked.findings:
         raise CannotKeep(f"{file} is damaged, and is not restored: {checked.findings[0]}")
     lock = FileLock(data / LOCK)
     new = data / NEW
     try:
-        data.mkdir(parents=True, exist_ok=True)
+        folder.make(data)
         lock.acquire()
         _refuse_other(data, force)
         new.unlink(missing_ok=True)
@@ -126,6 +134,10 @@ def _put_in_place(new: Path, data: Path) -> None:
         for ending in ("-wal", "-shm"):
             (data / f"{FILE}{ending}").unlink(missing_ok=True)
     os.replace(new, file)
-    folder = os.open(data, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    try:
+        folder.sync(data)
+    except OSError as error:
+        raise CannotKeep(
+            f"{file} was restored, but may be gone after a power loss: {data} could not be synced ({error.strerror}); "
+            f"{FAILING}, and restore again (--force)"
+        ) from None

@@ -1,6 +1,9 @@
 -- name: get_meta
 SELECT secret, epoch, tag, next_message, next_lease, next_queue, next_binding, latest_at FROM meta;
 
+-- name: get_meta_page
+SELECT rootpage FROM sqlite_schema WHERE name = 'meta';
+
 -- name: init_meta
 INSERT INTO meta (id, secret, epoch, tag, next_message, next_lease, next_queue, next_binding, latest_at)
 VALUES (1, ?, 1, ?, 1, 1, 1, 1, 0);

@@ -1,16 +1,17 @@
 """The SQLite store: the machine in memory is the truth while it runs, the file is what it is built from."""
 
 import asyncio
-import os
+import contextlib
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
+from urllib.parse import quote
 
 import aiosqlite
 
-from queuesvc.domain.commands import GROWING, Command, Publish, Query, Transaction
+from queuesvc.domain.commands import GROWING, Command, Query
 from queuesvc.domain.effects import Leased
 from queuesvc.domain.errors import Refused
 from queuesvc.domain.ids import TAG_BITS, Ids
@@ -22,11 +23,13 @@ from queuesvc.domain.model import Content
 from queuesvc.domain.receipts import Receipts
 from queuesvc.domain.replies import Received, Reply
 from queuesvc.store.interface import Applied, Durability, Opened, StoreBroken, StoreRefused, StoreUnavailable, Waiting
-from queuesvc.store.sqlite import rows, upkeep
+from queuesvc.store.sqlite import folder, opening, rows, upkeep
 from queuesvc.store.sqlite.backup import Backups
+from queuesvc.store.sqlite.failures import AGAIN, told, why
 from queuesvc.store.sqlite.lock import FileLock
-from queuesvc.store.sqlite.migrations import check, migrate
+from queuesvc.store.sqlite.migrations import migrate
 from queuesvc.store.sqlite.numbers import SYNCHRONOUS, Ahead
+from queuesvc.store.sqlite.room import Room
 from queuesvc.store.sqlite.statements import SQL
 from queuesvc.store.sqlite.write import Batch, read_contents, write
 
@@ -34,31 +37,34 @@ T = TypeVar("T")
 
 FILE = "queuesvc.db"
 LOCK = "queuesvc.lock"
-BUSY_SECONDS = 5.0
-# Kept free, so that receives and acks go on; of a small disk only a part of it. Above PLENTY nobody counts.
-PLENTY_BYTES = 256 * 1024 * 1024
-RESERVE_BYTES = 64 * 1024 * 1024
-MARGIN_BYTES = 512 * 1024
-RESERVE_PART = 4
 WAL_BYTES = 1024 * 1024 * 1024
+# The log is brought into the file whenever it has grown by a step. One much larger tells that this does not work.
+LOG_STEP_BYTES = 4 * 1024 * 1024
+LOG_BYTES = 8 * LOG_STEP_BYTES
 # The copies of a publish have numbers in a row, one for each queue it reached.
 COPIES_MOST = 10_000
 
 
 def _connect(path: Path, durability: Durability) -> sqlite3.Connection:
     """Open the one connection that writes. Runs on the writer's thread, as all that uses it does."""
-    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
+    opening.look(path, durability)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=opening.BUSY_SECONDS)
     try:
-        check(connection)
+        opening.write_log_again(connection, path)
         if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        # What a crash left behind the end of the log must not stand behind the next crash's.
+        with contextlib.suppress(StoreUnavailable):
+            upkeep.empty_log(connection)
         migrate(connection)
         connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[durability]}")
+        if durability == "relaxed":
+            connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
     except BaseException:
-        connection.close()
+        opening.close_untouched(connection, path)
         raise
     return connection
 
@@ -75,16 +81,15 @@ class SqliteStore:
 
     def __init__(
         self,
-        folder: Path | str,
+        directory: Path | str,
         limits: Limits | None = None,
         reserve_bytes: int | None = None,
         durability: Durability = "full",
         wal_bytes: int = WAL_BYTES,
     ) -> None:
-        self._folder = Path(folder)
-        self._reserve_bytes = reserve_bytes
+        self._folder = Path(directory)
         self._path = self._folder / FILE
-        self._log = self._folder / f"{FILE}-wal"
+        self._room = Room(self._folder, self._folder / f"{FILE}-wal", reserve_bytes)
         self._limits = limits
         self._durability = durability
         self._wal_bytes = wal_bytes
@@ -95,22 +100,26 @@ class SqliteStore:
         self._reader: sqlite3.Connection | None = None
         self._machine: Machine
         self._latest_at = 0
+        self._log_left = 0
+        self._broken = False
 
     # --- opening and closing ------------------------------------------------------
 
     async def open(self) -> Opened:
         """Lock, open, migrate, rebuild. Raises `StoreRefused`."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            folder.make(self._folder)
             self._lock.acquire()
         except OSError as error:
-            raise StoreRefused(f"can't use the folder {self._folder}: {error.strerror or error}") from error
+            raise StoreRefused(f"can't use the folder {self._folder}: {why(error)}") from error
         try:
-            return await self._open()
-        except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
+            opened = await self._open()
+            folder.sync(self._folder)
+            return opened
+        except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
             # The latter where a row does not hold what this program writes.
             await self.close()
-            raise StoreRefused(f"can't open the store {self._path}: {error!r}") from error
+            raise StoreRefused(f"can't open the store {self._path}: {why(error)}") from error
         except BaseException:
             await self.close()
             raise
@@ -126,8 +135,10 @@ class SqliteStore:
             raise
         # The machine looks contents up in the middle of a batch, which must not wait for the writer.
         self._reader = sqlite3.connect(
-            f"file:{self._path}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_SECONDS
+            f"file:{quote(str(self._path))}?mode=ro", uri=True, isolation_level=None, timeout=opening.BUSY_SECONDS
         )
+        # Only one that has read holds the file open: see `close`.
+        self._reader.execute(SQL["get_meta"]).fetchone()
         tag = await self._load()
         return Opened(self._latest_at, tag)
 
@@ -143,7 +154,8 @@ class SqliteStore:
         try:
             await self._load()
         except Exception as error:
-            raise StoreBroken(f"the store can't be read: {error}") from error
+            self._broken = True
+            raise StoreBroken(f"the store can't be read: {AGAIN}. {why(error)}") from error
 
     def _build(self, connection: sqlite3.Connection) -> tuple[Machine, int, int]:
         meta = connection.execute(SQL["get_meta"]).fetchone()
@@ -168,15 +180,24 @@ class SqliteStore:
         return machine, latest_at, tag
 
     async def close(self) -> None:
-        """Close both connections (the last one empties SQLite's log) and let go of the lock."""
+        """Close both connections and let go of the lock.
+
+        Closed last, the one that writes empties SQLite's log. After a failure it is not: then nothing is written any
+        more, and the next start looks at the log as it is.
+        """
         await self._backups.close()
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        if not self._broken:
+            self._close_reader()
         if self._writer is not None:
             writer, self._writer = self._writer, None
             await writer.close()
+        self._close_reader()
         self._lock.release()
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     async def _on_writer(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run work on the writer's thread with its connection: one hop, whatever the work.
@@ -186,15 +207,26 @@ class SqliteStore:
         """
         assert self._writer is not None, "the store is not open"
         connection = self._writer._conn
-        return await self._writer._execute(work, connection, *arguments)  # type: ignore[no-any-return, no-untyped-call]
+        with self._noting():
+            return await self._writer._execute(work, connection, *arguments)  # type: ignore[no-any-return, no-untyped-call]
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreBroken:
+            self._broken = True
+            raise
 
     # --- commands and questions ---------------------------------------------------
 
     async def apply(self, commands: Sequence[Command], now: int, waiting: Waiting) -> Applied:
         """One batch in one transaction; the replies are given once it is on the disk."""
         if any(isinstance(command, GROWING) for command in commands):
-            self._check_room(commands)
+            self._room.check(commands)
             await self._check_log()
+        if self._ahead is not None:
+            await self._sync_log()
         machine = self._machine
         contents: dict[int, Content] = {}
         try:
@@ -220,43 +252,28 @@ class SqliteStore:
 
     async def backup(self) -> BinaryIO:
         """A copy of the file as it is now."""
-        least = self._reserve_bytes
-        return await self._backups.take(self._reserve() if least is None else least)
-
-    def _reserve(self) -> int:
-        """What is kept free of the disk where nothing is set."""
-        disk = os.statvfs(self._folder)
-        return min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // RESERVE_PART)
-
-    def _check_room(self, commands: Sequence[Command]) -> None:
-        """Refuse what grows before the disk is full: an ack, too, must be written before it frees anything.
-
-        A batch needs room in the log and, when that is emptied, what the log holds needs it in the file.
-        """
-        disk = os.statvfs(self._folder)
-        free = disk.f_bavail * disk.f_frsize
-        least = self._reserve_bytes
-        if least is None:
-            if free >= PLENTY_BYTES:
-                return
-            least = self._reserve()
-        least = max(least, self._log_size() + 3 * sum(map(_weight, commands)) + MARGIN_BYTES)
-        if free < least:
-            raise StoreUnavailable(f"only {free >> 10} KiB are free on the disk, {least >> 10} KiB are kept for acks")
+        return await self._backups.take(self._room.reserve())
 
     async def _check_log(self) -> None:
         """Refuse what grows while somebody's long look into the file keeps the log from being used again."""
-        size = self._log_size()
+        size = self._room.log_bytes()
         if size > self._wal_bytes and not await self._on_writer(upkeep.empty_log):
             raise StoreUnavailable(
                 f"SQLite's log has grown to {size >> 20} MiB, because another program has been reading {FILE} for long"
             )
 
-    def _log_size(self) -> int:
-        try:
-            return os.stat(self._log).st_size
-        except FileNotFoundError:
-            return 0
+    async def _sync_log(self) -> None:
+        """Bring every 4 MiB of a relaxed store's log into the file.
+
+        SQLite would do so, but would tell nobody of an fsync that failed: then a commit on which the file is built
+        already may be missing in the log after a power loss. Where commits wait for the disk there is no such moment.
+        """
+        size = self._room.log_bytes()
+        self._log_left = min(self._log_left, size)
+        if size - self._log_left >= LOG_STEP_BYTES:
+            with contextlib.suppress(StoreUnavailable):
+                await self._on_writer(upkeep.empty_log)
+            self._log_left = self._room.log_bytes()
 
     async def _write(self, machine: Machine, leased: list[Leased]) -> dict[int, Content]:
         effects, state = machine.effects, machine.state
@@ -291,7 +308,8 @@ class SqliteStore:
         inserted = self._machine.effects.inserted
         fresh = {number: message.content for number in numbers if (message := inserted(number)) is not None}
         stored = [number for number in numbers if number not in fresh]
-        contents = fresh | read_contents(self._reader, stored, bodies)
+        with self._noting(), told():
+            contents = fresh | read_contents(self._reader, stored, bodies)
         deaths = self._machine.effects.deaths
         for number in contents.keys() & deaths.keys():
             contents[number] = contents[number]._replace(deaths=deaths[number])
@@ -304,7 +322,8 @@ class SqliteStore:
             if message.content.first == first and message.queue_id == queue_id:
                 return message.number
         last = first + max(COPIES_MOST, len(self._machine.state.queues_by_id))
-        found = self._reader.execute(SQL["get_copy"], (first, last, queue_id, first)).fetchall()
+        with self._noting(), told():
+            found = self._reader.execute(SQL["get_copy"], (first, last, queue_id, first)).fetchall()
         return found[0][0] if found else None
 
     # --- the rest -------------------------------------------------------------------
@@ -320,6 +339,9 @@ class SqliteStore:
     async def maintain(self, idle: bool = True) -> bool:
         """One step of housekeeping; True if more is left."""
         more = self._machine.tidy()
+        if not idle and self._room.log_bytes() > LOG_BYTES:
+            # SQLite tells nobody why its own hand does not bring it in.
+            await self._on_writer(upkeep.empty_log)
         return await self._on_writer(upkeep.step, idle) or more
 
 
@@ -333,12 +355,3 @@ def _received(outcome: Reply | Refused, contents: dict[int, Content]) -> Receive
     filled = _filled(outcome, contents)
     assert isinstance(filled, Received | Refused)
     return filled
-
-
-def _weight(command: Command) -> int:
-    """About how many bytes a publish or transaction adds to the store."""
-    if isinstance(command, Transaction):
-        return sum(map(_weight, command.publishes))
-    if isinstance(command, Publish):
-        return sum(len(envelope.body) + len(envelope.properties) + 200 for envelope in command.envelopes)
-    return 0

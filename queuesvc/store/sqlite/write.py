@@ -27,6 +27,7 @@ from queuesvc.domain.messages import Message
 from queuesvc.domain.model import Content
 from queuesvc.store.interface import StoreBroken, StoreUnavailable
 from queuesvc.store.sqlite import rows
+from queuesvc.store.sqlite.failures import AGAIN, Damaged, commit_failed, failed, is_full, told, why
 from queuesvc.store.sqlite.statements import SQL, repeated
 
 T = TypeVar("T")
@@ -68,30 +69,32 @@ def transact(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
         _roll_back(connection)
         if isinstance(error, sqlite3.Error):
             _make_room(connection, error)
-            raise StoreUnavailable(str(error)) from error
+            raise failed(error) from error
         raise
     try:
         connection.execute("COMMIT")
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
-            raise StoreBroken(str(error)) from error
+        if not is_full(error):
+            raise commit_failed(error) from error
         # No room for the log's frames: the last of them, which makes it a commit, was not written.
-        # (That an fsync fails for want of room is another code.)
         _roll_back(connection)
         _make_room(connection, error)
-        raise StoreUnavailable(str(error)) from error
+        raise failed(error) from error
     return done
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        raise StoreBroken(f"a batch could not be undone: {AGAIN}. {why(error)}") from error
 
 
 def _make_room(connection: sqlite3.Connection, error: sqlite3.Error) -> None:
     """On a full disk, bring what the log holds into the file, where much of it has its place already."""
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        with contextlib.suppress(sqlite3.Error):
+    if is_full(error):
+        with contextlib.suppress(StoreUnavailable), told():
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
@@ -170,7 +173,7 @@ def _write_topology(connection: sqlite3.Connection, change: Topology, last_messa
 
 
 def read_contents(connection: sqlite3.Connection, numbers: Iterable[int], bodies: bool = True) -> dict[int, Content]:
-    """The contents of messages by their numbers; those that are not there are left out."""
+    """The contents of messages by their numbers. Raises `Damaged` where one is not there, or has lost its body."""
     wanted = list(numbers)
     if not wanted:
         return {}
@@ -179,4 +182,8 @@ def read_contents(connection: sqlite3.Connection, numbers: Iterable[int], bodies
     else:
         statement = SQL["get_contents"] if bodies else SQL["get_heads"]
         found = connection.execute(statement, (orjson.dumps(wanted).decode(),)).fetchall()
-    return {row[0]: rows.read_content(row) for row in found}
+    contents = {row[0]: rows.read_content(row) for row in found}
+    for number in wanted:
+        if number not in contents or contents[number].body is None:
+            raise Damaged(f"message {number} is not in the file")
+    return contents

@@ -12,6 +12,7 @@ from tests.support.stores import Hand, reading
 # Read once, when a store is opened.
 AT_THE_START = {
     "get_meta",
+    "get_meta_page",
     "get_exchanges",
     "get_queues",
     "get_bindings",

@@ -10,7 +10,6 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 from queuesvc.domain.errors import Refused
 from queuesvc.domain.limits import check_name
@@ -19,7 +18,9 @@ from queuesvc.store.interface import StoreRefused
 from queuesvc.store.keeping import CannotKeep, Checked, Counts
 from queuesvc.store.sqlite import migrations, rows
 from queuesvc.store.sqlite.lock import FileLock
+from queuesvc.store.sqlite.opening import reading
 from queuesvc.store.sqlite.statements import SQL, read
+from queuesvc.store.sqlite.wal import find_broken
 
 RULES: Final = read("queuesvc.store.sqlite.check", "rules.sql")
 SETUP: Final = read("queuesvc.store.sqlite.check", "setup.sql")
@@ -34,16 +35,23 @@ def check_store(path: Path) -> Checked:
     """Check a store's file: of a store that is stopped, of a copy, of a backup. Raises `CannotKeep`."""
     if not path.is_file():
         raise CannotKeep(f"there is no file {path}")
-    with _nobody_runs_on(path), _reading(path) as connection:
-        findings: list[str] = []
-        try:
-            version = migrations.check(connection)
-            counts = _check(connection, version, findings)
-        except StoreRefused as refused:
-            raise CannotKeep(f"{path}: {refused}") from None
-        except sqlite3.Error as error:
-            return Checked(0, [*findings, f"file: {error}"], None)
-        return Checked(version, findings, counts)
+    with _nobody_runs_on(path):
+        if (broken := find_broken(path)) is not None:
+            return Checked(0, [f"log: {broken.what}"], None)
+        with _reading(path) as connection:
+            return _check_whole(path, connection)
+
+
+def _check_whole(path: Path, connection: sqlite3.Connection) -> Checked:
+    findings: list[str] = []
+    try:
+        version = migrations.check(connection)
+        counts = _check(connection, version, findings)
+    except StoreRefused as refused:
+        raise CannotKeep(f"{path}: {refused}") from None
+    except sqlite3.Error as error:
+        return Checked(0, [*findings, f"file: {error}"], None)
+    return Checked(version, findings, counts)
 
 
 @contextlib.contextmanager
@@ -64,18 +72,13 @@ def _nobody_runs_on(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    log = path.with_name(f"{path.name}-wal")
-    # Without a log nothing need be made beside the file, and it can lie where nothing may be written.
-    alone = "" if log.exists() and log.stat().st_size else "&immutable=1"
-    try:
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro{alone}", uri=True, isolation_level=None)
-    except sqlite3.Error as error:
-        raise CannotKeep(f"can't open {path}: {error}") from None
-    connection.execute("PRAGMA temp_store = MEMORY")
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            connection = stack.enter_context(reading(path))
+        except sqlite3.Error as error:
+            raise CannotKeep(f"can't open {path}: {error}") from None
+        connection.execute("PRAGMA temp_store = MEMORY")
         yield connection
-    finally:
-        connection.close()
 
 
 def _check(connection: sqlite3.Connection, version: int, findings: list[str]) -> Counts | None:
