@@ -19,6 +19,7 @@ from scripts.bench_support.plan import FULL, QUICK, SMOKE, Bench, Plan
 from scripts.bench_support.rates import batches, one_by_one, singles
 from scripts.bench_support.report import document, make_console, print_tables
 from scripts.bench_support.servers import BenchFailed
+from scripts.bench_support.stages import LOADS, stages, table_of
 from tests.support.server import ServerFailed
 
 Section = Callable[[Bench], None]
@@ -26,9 +27,20 @@ Section = Callable[[Bench], None]
 SECTIONS: tuple[Section, ...] = (singles, one_by_one, batches, places, depth)
 
 
-def steps_of(plan: Plan, deep: bool) -> int:
+def steps_of(plan: Plan, deep: bool, where: bool) -> int:
     """How many steps a bench of this size tells of."""
+    if where:
+        return 2 * len(LOADS)
     return 4 * len(LARGE) if deep else 3 * plan.rounds + 1 + 2 * len(COLUMNS) + len(STATES) + 6
+
+
+def sections_of(deep: bool, where: bool, tokens: bool) -> tuple[Section, ...]:
+    """What is measured, in this order. Stages are a table of their own."""
+    if where:
+        return ()
+    if deep:
+        return (large,)
+    return (*SECTIONS, authentication) if tokens else SECTIONS
 
 
 def bench(
@@ -36,6 +48,9 @@ def bench(
     smoke: Annotated[bool, typer.Option("--smoke", help="Only a few requests each: does the bench work?")] = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="Instead: a million messages in each state by itself. Takes some minutes.")
+    ] = False,
+    where: Annotated[
+        bool, typer.Option("--stages", help="Instead: where the broker's time goes, stage by stage. Half a minute.")
     ] = False,
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Every broker needs a token, and every call shows it.")
@@ -54,18 +69,23 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="bench-", dir=directory) as folder:
         try:
             with Progress(*columns, console=console) as progress:
-                task = progress.add_task("starting", total=steps_of(plan, deep) + (plan.rounds if tokens else 0))
+                task = progress.add_task("starting", total=steps_of(plan, deep, where) + (plan.rounds if tokens else 0))
                 tell = lambda text: progress.update(task, description=text, advance=1)  # noqa: E731
                 work = Bench(plan, Path(folder), tell, tokens)
-                for section in (large,) if deep else (*SECTIONS, authentication) if tokens else SECTIONS:
+                parts = stages(work) if where else {}
+                for section in sections_of(deep, where, tokens):
                     section(work)
         except (BenchFailed, ServerFailed) as failure:
             console.print(f"FAILED: {failure}", style="bold red")
             raise typer.Exit(1) from None
     seconds = time.monotonic() - began
-    print_tables(console, work, seconds)
+    if where:
+        console.print(table_of(parts))
+    else:
+        print_tables(console, work, seconds)
     if json_file is not None:
-        json_file.write_text(json.dumps(document(work, seconds), indent=2) + "\n")
+        told = {"stages_us": parts} if where else document(work, seconds)
+        json_file.write_text(json.dumps(told, indent=2) + "\n")
 
 
 if __name__ == "__main__":

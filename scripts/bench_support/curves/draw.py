@@ -60,6 +60,7 @@ def _panel(axes: Axes, curve: Curve, panel: Panel, lines: dict[str, Any], colour
 def _scales(axes: Axes, panel: Panel, places: set[int]) -> None:
     if 0 in places:
         axes.set_xscale("symlog", linthresh=min(places - {0}, default=1))
+        axes.set_xticks(sorted(places))
     else:
         axes.set_xscale("log")
     if panel.log:

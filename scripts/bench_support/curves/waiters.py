@@ -13,7 +13,7 @@ WAKES_A_SECOND = 100.0
 KIB = 1024
 
 WAITER_PANELS = (
-    Panel("from the publish sent to the consumer's answer", "ms", ("p99_ms", "p50_ms"), log=True),
+    Panel("from the publish sent to the consumer's answer", "ms", ("p99_ms", "p50_ms")),
     Panel("memory of the broker for each", "KiB", ("waiter_kib", "connection_kib")),
 )
 
