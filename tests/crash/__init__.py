@@ -1,7 +1,7 @@
-"""Kill -9 under load: what the clients were told must hold.
+"""Killed, again and again: what the clients were told must hold.
 
-`storm` runs concurrent clients against a real broker process and kills it at
-random moments; `clients` write down in a `ledger` all they were told; `judge`
-compares that with what came out in the end; `books` recounts the file's rows.
-`python -m tests.crash --kills 200` runs it for as long as one likes.
+`roles` are clients that do all there is to do, at once, on the queues of `topology`; each call of theirs (`client`) is
+noted in a `history`. `campaign` kills the broker meanwhile, in the ways of `kills` (one takes its `disk`'s power),
+and starts it again. In the end all is taken out, and `checker` holds what was promised against the history, put
+together by messages in `book`, and against the queues' `counters`.
 """

@@ -6,7 +6,7 @@ import sqlite3
 import httpx2
 import pytest
 
-from tests.crash import books
+from queuesvc.store.sqlite.check.checker import check_store
 from tests.support.server import Server
 from tests.support.until import wait_until
 
@@ -55,7 +55,7 @@ def test_a_write_error_in_a_commit_ends_the_broker_and_everything_answered_is_th
     assert there[: len(ids)] == ids
     assert len(there) - len(ids) <= 1
     assert limited.stop() == 0
-    assert books.audit(limited.data / "queuesvc.db") == []
+    assert check_store(limited.data / "queuesvc.db").findings == []
 
 
 def test_while_nothing_can_be_written_publishes_are_unavailable_and_questions_answered(

@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.crash import books
+from queuesvc.store.sqlite.check.checker import check_store
 from tests.support.faults import READS, SYNCS, WRITES, failing, needs_strace, python_that_fails
 from tests.support.problems import refused
 from tests.support.server import Server
@@ -67,7 +67,7 @@ class Client:
         """The broker ends as it should, the file is whole, and the next one has what was answered."""
         if self.server.running:
             assert self.server.stop() == 0
-        assert books.audit(self.server.data / "queuesvc.db") == []
+        assert check_store(self.server.data / "queuesvc.db").findings == []
         self.server.start()
         bodies = [message["body"] for message in self.take(1000)]
         assert [body for body in bodies if body not in self.unknown] == self.stored
@@ -196,7 +196,7 @@ def test_a_page_that_cannot_be_read_ends_the_broker_and_nothing_is_made_up(clien
         assert server.wait() == 1
     assert "look for disk errors in the system's log" in said(server, "critical")
     if where == "death":
-        assert books.audit(database(server)) == []
+        assert check_store(database(server)).findings == []
         server.start()
         assert client.ack(held).status_code == 200
         server.stop()

@@ -66,18 +66,32 @@ class Server:
         return self.log_file.read_text() if self.log_file.exists() else ""
 
     @property
+    def code(self) -> int | None:
+        """How it ended (a signal's number is negative); None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    @property
     def running(self) -> bool:
         """Whether the process is there."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> "Server":
         """Start, and return when it takes requests. Raises `ServerFailed` if it does not within 30 seconds."""
+        self.begin()
+        return self.await_start()
+
+    def begin(self) -> None:
+        """Start, and do not wait for it."""
         assert not self.running, "already running"
         command = [self.python, "-m", "queuesvc", "serve", "--port", str(self.port), "--data", str(self.data)]
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *self.args], stdout=subprocess.PIPE, stderr=log, env=os.environ | self.env, cwd=self.cwd
             )
+
+    def await_start(self) -> "Server":
+        """Wait until what was begun takes requests. Raises as `start`."""
+        assert self._process is not None, "not begun"
         assert self._process.stdout is not None
         self.start_line = _read_line(self._process.stdout, START_SECONDS)
         match = _LISTENING.search(self.start_line)
