@@ -70,6 +70,7 @@ class LimitSettings(BaseModel):
     header_bytes: int = Field(default=_LIMITS.header_bytes, ge=0)
     wait_seconds: float = Field(default=_LIMITS.wait_seconds, ge=0, allow_inf_nan=False)
     delay_seconds: float = Field(default=_LIMITS.delay_seconds, ge=0, allow_inf_nan=False)
+    document_bytes: int = Field(default=_LIMITS.document_bytes, gt=0)
 
     connections: int = Field(default=20_000, gt=0)
     connections_per_token: int | None = Field(default=None, gt=0)

@@ -5,7 +5,10 @@ is `queuesvc.http.problems`.
 """
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
+
+SHOWN_CHARACTERS: Final = 80
+"""So much is shown of what a client sent as a name where it may be none."""
 
 
 class Code(StrEnum):
@@ -60,11 +63,23 @@ class Refused(Exception):
         return f"Refused({self.code.value!r}, {self.detail!r}, {self.extra!r})"
 
 
+def shown(text: str, most: int = SHOWN_CHARACTERS) -> str:
+    """What a client sent, cut where it is too long to be said back."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def no_binding(id_: int) -> Refused:
     """A `binding-not-found`."""
     return Refused(Code.BINDING_NOT_FOUND, f"there is no binding {id_}")
 
 
+def no_message(queue: str, id_: str) -> Refused:
+    """A `message-not-found`."""
+    id_ = shown(id_)
+    return Refused(Code.MESSAGE_NOT_FOUND, f"queue {queue!r} has no message {id_!r}", id=id_)
+
+
 def invalid(field: str, why: str, **extra: Any) -> Refused:
     """An `invalid-request`: the field's name and what is wrong with its value."""
+    field = shown(field)
     return Refused(Code.INVALID_REQUEST, f"{field}: {why}", field=field, **extra)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from queuesvc.domain.errors import invalid
+from queuesvc.domain.errors import invalid, shown
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}")
 HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]+")
@@ -36,6 +36,8 @@ class Limits:
     header_bytes: int = HEADER_BYTES
     wait_seconds: float = 60
     delay_seconds: float = 366 * 86_400
+    document_bytes: int = 1024 * 1024
+    """a request's body that holds neither messages nor definitions"""
 
 
 def check_name(name: str, field: str) -> str:
@@ -65,5 +67,5 @@ def check_header_name(name: str) -> str:
     """The name of an application header, lower-cased, or `invalid-request`."""
     # Matched before it is lowered: some letters beyond ASCII are ASCII once lowered.
     if HEADER_NAME.fullmatch(name) is None:
-        raise invalid("headers", f"{name!r} is not a header name: it must match [a-z0-9-]+")
+        raise invalid("headers", f"{shown(name)!r} is not a header name: it must match [a-z0-9-]+")
     return name.lower()

@@ -12,7 +12,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-from queuesvc.domain.errors import Code, Refused
+from queuesvc.domain.errors import Code, Refused, shown
 
 PREFIX: Final = "qsv"
 _SECRET: Final = re.compile(PREFIX + r"_([0-9a-f]{16})_[A-Za-z0-9_-]{43}")
@@ -97,7 +97,7 @@ def same(digest: bytes, other: bytes) -> bool:
 
 def forbidden(permission: Permission, name: str = "") -> Refused:
     """A 403. It says what was asked for and nothing of whether it is there."""
-    what = f"{permission.value} on {name!r}" if name else permission.value
+    what = f"{permission.value} on {shown(name)!r}" if name else permission.value
     return Refused(Code.FORBIDDEN, f"this token does not allow {what}", permission=permission.value)
 
 

@@ -42,12 +42,12 @@ class Entry:
         self.add(scope.get("path_params", {}))
 
     def add(self, more: Mapping[str, Any]) -> None:
-        """More of what it is done to, and how."""
+        """More of what it is done to, and how. What is neither text nor number is none of that."""
         for name, value in more.items():
             if type(value) in (bool, int):
                 self.about[name] = value
-            elif value is not None:
-                self.about[name] = hide_addresses(str(value)[:SHOWN_CHARACTERS])
+            elif isinstance(value, str):
+                self.about[name] = hide_addresses(value[:SHOWN_CHARACTERS])
 
     def read(self, document: Mapping[str, Any]) -> None:
         """What the request's body says of that."""

@@ -32,11 +32,11 @@ from queuesvc.http.request import (
     header,
     integer,
     negotiate,
-    parse_object,
     parse_query,
     read_body,
     transport_of,
 )
+from queuesvc.http.shape import parse_document
 
 JSON: Final = "application/json"
 
@@ -95,14 +95,15 @@ class Call:
 
     async def document(self, model: type[Document]) -> Document:
         """The JSON body as this model has it. Raises `malformed-request`, `invalid-request` or `body-too-large`."""
-        return read_as(model, await self.object(), self.edge.limits)
+        limits = self.edge.limits
+        return read_as(model, await self.object(min(limits.document_bytes, limits.request_bytes)), limits)
 
-    async def object(self) -> dict[str, Any]:
+    async def object(self, most_bytes: int) -> dict[str, Any]:
         """The JSON object that the body is, `{}` for none. Raises as `document`."""
         encoding = header(self.scope["headers"], b"content-encoding")
         if encoding is not None and encoding.strip().lower() != b"identity":
             raise Refused(Code.UNSUPPORTED_MEDIA_TYPE, "a JSON body must come without a Content-Encoding")
-        found = parse_object(await read_body(self.scope, self.receive, self.edge.limits.request_bytes))
+        found = parse_document(await read_body(self.scope, self.receive, most_bytes))
         self.entry.read(found)
         return found
 
@@ -289,6 +290,7 @@ _FAULTS: Final[Mapping[str, str]] = {
     "literal_error": "must be one of {expected}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
+    "string_too_long": "must be at most {max_length} characters",
     "too_short": "must hold at least {min_length}",
     "too_long": "must hold at most {max_length}",
 }

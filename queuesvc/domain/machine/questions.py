@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from queuesvc.domain import commands as c
-from queuesvc.domain.errors import Code, Refused, invalid
+from queuesvc.domain.errors import invalid, no_message
 from queuesvc.domain.globs import Globs
 from queuesvc.domain.limits import PRIORITY_MOST
 from queuesvc.domain.machine.queue import Queue
@@ -111,7 +111,7 @@ def get_message(state: State, query: c.GetMessage, now: int, count: Count) -> Sh
     queue = state.queue(query.queue)
     number = state.number_of(queue, query.id)
     if number is None:
-        raise Refused(Code.MESSAGE_NOT_FOUND, f"queue {queue.name!r} has no message {query.id!r}", id=query.id)
+        raise no_message(queue.name, query.id)
     return _shown(state, queue, number, state.contents.content(number))
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from queuesvc.domain.commands import PurgeQueue, Redrive, Release, RemoveMessage
 from queuesvc.domain.effects import Purged
-from queuesvc.domain.errors import Code, Refused
+from queuesvc.domain.errors import Code, no_message
 from queuesvc.domain.globs import Globs
 from queuesvc.domain.machine.death import move
 from queuesvc.domain.machine.delivery import give_back
@@ -107,7 +107,7 @@ def remove_message(state: State, command: RemoveMessage) -> Done:
     queue = state.queue(command.queue)
     message = state.find_by_id(queue, command.id)
     if message is None:
-        raise Refused(Code.MESSAGE_NOT_FOUND, f"queue {queue.name!r} has no message {command.id!r}", id=command.id)
+        raise no_message(queue.name, command.id)
     state.remove(queue, message)
     queue.totals.purged += 1
     return Done()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -22,11 +22,14 @@ from queuesvc.http.control.definition_models import (
     QueueDefinition,
 )
 from queuesvc.http.control.places import at_place, items
+from queuesvc.http.control.rabbitmq_things import Unmapped
 from queuesvc.http.endpoint import Call, read_as
 from queuesvc.http.schema import Strict
 
 READ_AT_ONCE: Final = 200
 """So many things are read before others get their turn."""
+
+_NOTE: Final = tuple(field.name for field in fields(Unmapped))
 
 Item = TypeVar("Item", bound=Strict)
 
@@ -49,15 +52,17 @@ async def export(call: Call) -> Response:
 
 async def put(call: Call) -> Response:
     """Merge a topology in."""
-    document = await call.object()
+    document = await call.object(call.edge.limits.request_bytes)
     if rabbitmq.recognise(document):
-        translated = rabbitmq.translate(document, call.query.get("vhost"), call.edge.limits)
+        # In a thread of its own, as it may take a second: others are served meanwhile.
+        vhost = call.query.get("vhost")
+        translated = await asyncio.to_thread(rabbitmq.translate, document, vhost, call.edge.limits)
         command = translated.command
         try:
             await call.submit(command)
         except Refused as refused:
             raise translated.placed(refused) from None
-        unmapped = [asdict(one) for one in translated.unmapped]
+        unmapped = [{name: getattr(one, name) for name in _NOTE} for one in translated.unmapped]
     else:
         if "vhost" in call.query:
             raise invalid("vhost", "only a document of RabbitMQ's has virtual hosts")

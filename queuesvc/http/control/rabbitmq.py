@@ -11,21 +11,26 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from queuesvc.domain.commands import Bind, PutDefinitions
-from queuesvc.domain.errors import Refused, invalid
+from queuesvc.domain.errors import Refused, invalid, shown
 from queuesvc.domain.limits import Limits
 from queuesvc.domain.model import Exchange, QueueSettings
 from queuesvc.http.control.places import items
 from queuesvc.http.control.rabbitmq_things import (
     BUILT_IN,
+    NAME_SHOWN,
+    NOTES_MOST,
     Made,
     Thing,
     Unmapped,
     binding_of,
     exchange_of,
     queue_of,
+    said,
+    too_many_notes,
 )
 
 DEFAULT_VHOST: Final = "/"
+WHY_SHOWN: Final = 2000
 _THINGS: Final = ("exchanges", "queues", "bindings")
 _MARKS: Final = frozenset({"rabbit_version", "rabbitmq_version", "vhosts", "rabbitmq_definition_format"})
 _MEMBERS: Final = frozenset({"vhost", "durable", "auto_delete", "arguments", "destination"})
@@ -117,6 +122,8 @@ def translate(document: Mapping[str, Any], vhost: str | None, limits: Limits) ->
             translated.bindings.append((thing.place, binding))
     _make_built_in(translated, made)
     translated.unmapped += [*_rest(document, wanted), *others]
+    if len(translated.unmapped) > NOTES_MOST:
+        raise too_many_notes("unmapped")
     return translated
 
 
@@ -129,7 +136,7 @@ def _things(document: Mapping[str, Any], section: str, vhost: str, translated: T
 
 def _once(thing: Thing, twice: bool) -> None:
     if twice:
-        raise invalid(f"{thing.place}.name", f"{thing.name!r} stands there twice")
+        raise invalid(f"{thing.place}.name", f"{shown(thing.name)!r} stands there twice")
 
 
 def _make_built_in(translated: Translated, made: Made) -> None:
@@ -156,11 +163,11 @@ def _other_vhosts(document: Mapping[str, Any], wanted: str, explicit: bool) -> l
             if "vhost" in value:
                 counts[Thing(section, f"{section}.{index}", value, []).text("vhost")][section] += 1
     if explicit and counts and wanted not in counts:
-        raise invalid("vhost", f"the document has no virtual host {wanted!r}")
+        raise invalid("vhost", f"the document has no virtual host {shown(wanted)!r}")
     return [
         Unmapped(
             "vhost",
-            name,
+            shown(name, NAME_SHOWN),
             None,
             "another virtual host, to be imported by itself (?vhost=): "
             + ", ".join(f"{section}: {count}" for section, count in inside.items()),
@@ -179,7 +186,7 @@ def _rest(document: Mapping[str, Any], vhost: str) -> Iterator[Unmapped]:
                 if value.get("vhost", vhost) == vhost:
                     yield _element(what, why, value)
         elif section not in _TELLING and section not in _THINGS and document[section] not in (None, {}, []):
-            yield Unmapped("section", section, None, "nothing here is known by this name")
+            yield Unmapped("section", shown(section, NAME_SHOWN), None, "nothing here is known by this name")
 
 
 _SECTIONS: Final = {
@@ -193,18 +200,22 @@ _SECTIONS: Final = {
 
 
 def _element(what: str, why: str, value: Mapping[str, Any]) -> Unmapped:
-    name = str(value.get("name", value.get("user", "")))
+    name = _text(value.get("name", value.get("user")))
     component = value.get("component")
     if component in ("policy", "operator_policy"):
         what, why, value = component, "there are no policies here", {**value, **_inner(value.get("value"))}
     elif component is not None:
-        name = f"{component}/{name}"
+        name = f"{_text(component)}/{name}"
     if what == "topic_permission":
-        name += f" at {value.get('exchange', '')}"
+        name += f" at {_text(value.get('exchange'))}"
     if what in ("policy", "operator_policy"):
         meant = ", ".join(_inner(value.get("definition")))
-        why += f": set {meant} at each queue or exchange whose name matches {value.get('pattern', '')!r}"
-    return Unmapped(what, name, None, why)
+        why += f": set {meant} at each queue or exchange whose name matches {said(value.get('pattern', ''))}"
+    return Unmapped(what, shown(name, NAME_SHOWN), None, shown(why, WHY_SHOWN))
+
+
+def _text(value: Any) -> str:
+    return value if type(value) is str else ""
 
 
 def _inner(value: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from queuesvc.domain.commands import Bind
-from queuesvc.domain.errors import Refused, invalid
+from queuesvc.domain.errors import Refused, invalid, shown
 from queuesvc.domain.limits import NAME, PRIORITY_MOST, Limits, check_text
 from queuesvc.domain.model import Exchange, ExchangeType, Headers, Match, Overflow, QueueSettings
 from queuesvc.http.request import COUNT_MOST, DURATION_SECONDS_MOST, application_headers
@@ -28,6 +28,12 @@ DEFAULT: Final = "amq.default"
 
 UNNAMED: Final = "rabbitmq:unnamed"
 """Stands for a dead-letter exchange whose name cannot be here."""
+
+NOTES_MOST: Final = 100_000
+"""So many notes may be taken of one document."""
+
+NAME_SHOWN: Final = 1000
+"""The most characters of a name in a note: a binding's is made of three."""
 
 _GRAMMAR: Final = "a name is 1 to 255 characters of A-Z a-z 0-9 . _ : - and begins with a letter or a digit here"
 _UNKNOWN: Final = "nothing here is known by this name"
@@ -72,6 +78,11 @@ class Unmapped:
     why: str
 
 
+def too_many_notes(place: str) -> Refused:
+    """An `invalid-request` for a document of which too much has no equal here."""
+    return invalid(place, f"more than {NOTES_MOST} parts of the document have no equal here: import it in parts")
+
+
 @dataclass(slots=True)
 class Thing:
     """An element of the document, at its place in it (`queues.3`), with the notes that are taken of it."""
@@ -107,7 +118,10 @@ class Thing:
 
     def note(self, why: str, field: str | None = None) -> None:
         """Have it told that this thing, or this part of it, has no equal here."""
-        self.unmapped.append(Unmapped(self.what, self.name, field, why))
+        if len(self.unmapped) >= NOTES_MOST:
+            raise too_many_notes(self.place)
+        part = None if field is None else shown(field, NAME_SHOWN)
+        self.unmapped.append(Unmapped(self.what, shown(self.name, NAME_SHOWN), part, why))
 
     def note_others(self, known: Iterable[str]) -> None:
         """The members that are not known."""
@@ -126,6 +140,13 @@ class Made:
     lost_queues: set[str] = field(default_factory=set)
 
 
+def said(value: object) -> str:
+    """A value of the document in a note: short, whatever it is."""
+    if type(value) is dict or type(value) is list:
+        return "{...}" if type(value) is dict else "[...]"
+    return repr(shown(value)) if type(value) is str else str(value)
+
+
 # --- exchanges ------------------------------------------------------------------
 
 
@@ -137,7 +158,7 @@ def exchange_of(thing: Thing) -> Exchange | None:
         thing.note(_GRAMMAR)
         return None
     if type_ not in list(ExchangeType):
-        thing.note(f"there is no exchange type {type_!r} here{_HINTS.get(type_, '')}")
+        thing.note(f"there is no exchange type {shown(type_)!r} here{_HINTS.get(type_, '')}")
         return None
     if not thing.flag("durable", True):
         thing.note("every exchange is durable here", "durable")
@@ -174,7 +195,7 @@ def queue_of(thing: Thing) -> tuple[str, QueueSettings] | None:
     if type_ == "quorum":
         thing.note("queues have no types here: this one is on one disk, not replicated", "x-queue-type")
     elif type_ != "classic":
-        thing.note(f"queues have no types here, so none that is {type_!r}", "x-queue-type")
+        thing.note(f"queues have no types here, so none that is {said(type_)}", "x-queue-type")
     if not thing.flag("durable", True):
         thing.note("every queue is durable here", "durable")
     if thing.flag("auto_delete", False):
@@ -197,7 +218,7 @@ def _argument(thing: Thing, argument: str, value: Any, settings: dict[str, Any])
     elif argument == "x-overflow":
         overflow = _OVERFLOWS.get(value) if type(value) is str else None
         if overflow is None:
-            thing.note(f"{value!r} is no way to overflow", argument)
+            thing.note(f"{said(value)} is no way to overflow", argument)
             return
         settings["overflow"] = overflow
         if value == "reject-publish-dlx":
@@ -301,9 +322,9 @@ def _end_fault(made: Made, source: str, destination: str, to_queue: bool) -> str
         return "what RabbitMQ tells of itself does not come here"
     lost = made.lost_queues if to_queue else made.lost_exchanges
     if source in made.lost_exchanges or NAME.fullmatch(source) is None:
-        return f"the exchange {source!r} could not be made"
+        return f"the exchange {shown(source)!r} could not be made"
     if destination in lost or NAME.fullmatch(destination) is None:
-        return f"the {'queue' if to_queue else 'exchange'} {destination!r} could not be made"
+        return f"the {'queue' if to_queue else 'exchange'} {shown(destination)!r} could not be made"
     return None
 
 
@@ -311,7 +332,7 @@ def _headers_of(thing: Thing, arguments: dict[str, Any], limits: Limits) -> tupl
     """What a binding of a headers exchange compares. As in RabbitMQ, `x-` headers only where x-match says so."""
     how = arguments.pop("x-match", "all")
     if how not in ("all", "any", "all-with-x", "any-with-x"):
-        thing.note(f"x-match {how!r} has no equal here")
+        thing.note(f"x-match {said(how)} has no equal here")
         return None
     wanted = arguments
     if not how.endswith("-with-x"):

@@ -1,6 +1,6 @@
 """The documents of looking and repairing."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,10 @@ from queuesvc.http.data.documents import AnyMessage, Time
 from queuesvc.http.request import COUNT_MOST
 from queuesvc.http.schema import Name, Shown, Strict
 
-Ids = Annotated[list[str], Field(min_length=1, max_length=LIST_ITEMS)]
+ID_CHARACTERS: Final = 64
+"""More than any id of ours has."""
+
+Ids = Annotated[list[Annotated[str, Field(max_length=ID_CHARACTERS)]], Field(min_length=1, max_length=LIST_ITEMS)]
 
 
 class BrowsedMessage(AnyMessage):

@@ -61,14 +61,14 @@ class DataPlane:
         self._limits = limits
         self._rates = rates
         self._access = access
-        self.always_bytes = min(limits.body_bytes, limits.request_bytes)
+        self.always_bytes = min(limits.body_bytes, limits.request_bytes, limits.document_bytes)
         envelopes = Envelopes(limits)
         single = Single(limits, envelopes)
         publishing = Publishing(broker, limits, envelopes, single, rates)
         asking = Asking(broker, limits, single, rates)
         receiving = Receiving(broker, limits, rates)
         settling = Settling(broker, limits)
-        self._transact = self._call(Transacting(broker, limits, envelopes, rates).transact, None)
+        self._transact = self._call(Transacting(broker, limits, envelopes, rates).transact, None, "transactions")
         self._reply = publishing.reply
         self._kept: dict[str, Call] = {}
         # By the kind of thing and what follows its name in the path.
@@ -102,19 +102,17 @@ class DataPlane:
             return None
         if NAME.fullmatch(name) is None:
             if (kind, verb) == ("queues", "messages") and is_reply_address(name):
-                return self._call(partial(self._reply, name), None, single=True)
-            return self._call(partial(_refuse_name, name, kind.removesuffix("s")), None)
+                return self._call(partial(self._reply, name), None, verb)
+            return self._call(partial(_refuse_name, name, kind.removesuffix("s")), None, verb)
         # Only what has a name that can be is kept, so that what is kept is bounded in length too.
         if len(self._kept) >= KEPT_PATHS:
             self._kept.clear()
-        single = verb in ("messages", "request")
-        call = self._kept[path] = self._call(make(name), PERMISSIONS[kind, verb], name, single=single)
+        call = self._kept[path] = self._call(make(name), PERMISSIONS[kind, verb], verb, name)
         return call
 
-    def _call(self, begin: Begin, permission: Permission | None, name: str = "", *, single: bool = False) -> Call:
+    def _call(self, begin: Begin, permission: Permission | None, verb: str, name: str = "") -> Call:
         """A call that needs this permission on this name; None: any valid token will do."""
         grant, rates = self._access.grant, self._rates
-        batch_bytes = self._limits.request_bytes
 
         def admit(asked: Request) -> Begun:
             """Begin, if the caller may."""
@@ -127,7 +125,19 @@ class DataPlane:
             """The same without beginning."""
             return grant(headers, permission, name)
 
-        return Call(admit, check, self._limits.body_bytes if single else batch_bytes, batch_bytes)
+        return Call(admit, check, *self._most_bytes(verb))
+
+    def _most_bytes(self, verb: str) -> tuple[int, int]:
+        """How large a body of such a call may be, and how large if it is a batch of events."""
+        limits = self._limits
+        match verb:
+            case "messages" | "request":
+                return limits.body_bytes, limits.request_bytes
+            case "messages/batch" | "transactions":
+                return limits.request_bytes, limits.request_bytes
+            case _:
+                most_bytes = min(limits.document_bytes, limits.request_bytes)
+                return most_bytes, most_bytes
 
 
 def _refuse_name(name: str, field: str, asked: Request) -> Begun:
