@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from queuesvc import __version__
 from queuesvc.cli.keeping import Keeping, add_keeping
 from queuesvc.cli.tokens import Offline, make_tokens
-from queuesvc.settings import BadSettings, Settings, load_settings
+
+if TYPE_CHECKING:
+    from queuesvc.settings import Settings
 
 USAGE_ERROR = 2
 
@@ -20,7 +22,7 @@ _EPILOG = (
 )
 
 
-def make_cli(serve: Callable[[Settings], int], offline: Offline, keeping: Keeping) -> typer.Typer:
+def make_cli(serve: "Callable[[Settings], int]", offline: Offline, keeping: Callable[[], Keeping]) -> typer.Typer:
     """The `queuesvc` command.
 
     `serve` runs the broker until it is told to stop and returns the exit code; `offline` opens a store on which
@@ -49,7 +51,7 @@ def make_cli(serve: Callable[[Settings], int], offline: Offline, keeping: Keepin
     return cli
 
 
-def _add_serve(cli: typer.Typer, serve: Callable[[Settings], int]) -> None:
+def _add_serve(cli: typer.Typer, serve: "Callable[[Settings], int]") -> None:
     # The values are text here: settings check them all in one place, wherever they come from.
     @cli.command("serve", epilog=_EPILOG)
     def run_serve(
@@ -96,6 +98,8 @@ def _add_serve(cli: typer.Typer, serve: Callable[[Settings], int]) -> None:
         ] = None,
     ) -> None:
         """Run the broker until SIGTERM or Ctrl+C."""
+        from queuesvc.settings import BadSettings, load_settings  # it takes a while, and the other verbs do without
+
         flags: dict[str, object] = {"host": host, "port": port, "data": data, "durability": durability}
         flags |= {"insecure": insecure, "tls_cert": tls_cert, "tls_key": tls_key}
         flags |= {"log_level": log_level, "log_format": log_format}

@@ -13,7 +13,6 @@ import typer
 
 from queuesvc.cli.remote import DEFAULT_URL, NoAnswer, download
 from queuesvc.cli.tokens import Secret, Url
-from queuesvc.settings import BadSettings, Settings, load_settings
 from queuesvc.store.keeping import CannotKeep, Checked, Counts, Restored
 
 FOUND = FAILED = 1
@@ -41,14 +40,14 @@ class Keeping:
     """make a store in a directory of a backup, in place of one that is there only if told so"""
 
 
-def add_keeping(cli: typer.Typer, keeping: Keeping) -> None:
-    """Add the verbs to the command."""
+def add_keeping(cli: typer.Typer, keeping: Callable[[], Keeping]) -> None:
+    """Add the verbs to the command; `keeping` is asked when one is to be done."""
     _add_check(cli, keeping)
     _add_backup(cli, keeping)
     _add_restore(cli, keeping)
 
 
-def _add_check(cli: typer.Typer, keeping: Keeping) -> None:
+def _add_check(cli: typer.Typer, keeping: Callable[[], Keeping]) -> None:
     @cli.command("check")
     def run_check(
         file: Annotated[
@@ -65,10 +64,11 @@ def _add_check(cli: typer.Typer, keeping: Keeping) -> None:
         if file is not None and data is not None:
             raise typer.BadParameter("give a FILE or --data, not both")
         began = time.monotonic()
+        does = keeping()
+        path = file or does.file_of(_directory(data, config))
         try:
-            path = file or keeping.file_of(settings_of(data, config).data)
-            checked = keeping.check(path)
-        except (BadSettings, CannotKeep) as error:
+            checked = does.check(path)
+        except CannotKeep as error:
             raise _stop(error) from None
         for finding in checked.findings:
             typer.echo(finding)
@@ -79,7 +79,7 @@ def _add_check(cli: typer.Typer, keeping: Keeping) -> None:
         typer.echo(f"{path}: all is well, {_said(checked)} ({seconds:.1f} s)")
 
 
-def _add_backup(cli: typer.Typer, keeping: Keeping) -> None:
+def _add_backup(cli: typer.Typer, keeping: Callable[[], Keeping]) -> None:
     @cli.command("backup")
     def run_backup(
         file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
@@ -96,22 +96,23 @@ def _add_backup(cli: typer.Typer, keeping: Keeping) -> None:
         FILE appears when it is whole, checked and on the disk, and only its owner may read it: it holds all
         messages, and what receipts and tokens are checked by. `queuesvc restore` makes a store of it.
         """
+        does = keeping()
         try:
             with _appearing(file, force) as part:
                 if data is not None:
-                    keeping.copy(data, part)
+                    does.copy(data, part)
                 else:
                     with part.open("wb") as into:
                         into.writelines(download(url or DEFAULT_URL, token, "/v1/backup"))
                         into.flush()
                         os.fsync(into.fileno())
-                    keeping.check_copy(part)
+                    does.check_copy(part)
         except (CannotKeep, NoAnswer) as error:
             raise _stop(error, FAILED) from None
         typer.echo(f"{file}: {file.stat().st_size:,} bytes, checked")
 
 
-def _add_restore(cli: typer.Typer, keeping: Keeping) -> None:
+def _add_restore(cli: typer.Typer, keeping: Callable[[], Keeping]) -> None:
     @cli.command("restore")
     def run_restore(
         file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup.")],
@@ -128,10 +129,9 @@ def _add_restore(cli: typer.Typer, keeping: Keeping) -> None:
         was leased is ready again, and no number is given twice. Tokens are those of the backup: what was revoked since
         is to be revoked again.
         """
+        directory = _directory(data, config)
         try:
-            restored = keeping.restore(file, settings_of(data, config).data, force)
-        except BadSettings as error:
-            raise _stop(error) from None
+            restored = keeping().restore(file, directory, force)
         except CannotKeep as error:
             raise _stop(error, FAILED) from None
         again = f"{restored.leased:,} were leased and are ready again"
@@ -166,9 +166,14 @@ def _appearing(file: Path, force: bool) -> Iterator[Path]:
         raise CannotKeep(f"can't write {file}: {error.strerror}") from None
 
 
-def settings_of(data: str | None, config: Path | None) -> Settings:
-    """The settings, with the directory from a flag. Raises `BadSettings`."""
-    return load_settings({"data": data}, config)
+def _directory(data: str | None, config: Path | None) -> Path:
+    """The store's: the flag's, or as the settings say. Ends the program with a line where these will not do."""
+    from queuesvc.settings import BadSettings, load_settings  # it takes a while, and a backup by --url does without
+
+    try:
+        return load_settings({"data": data}, config).data
+    except BadSettings as error:
+        raise _stop(error) from None
 
 
 def _stop(error: Exception, code: int = CANNOT) -> typer.Exit:

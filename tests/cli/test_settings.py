@@ -8,7 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 from queuesvc.cli.app import make_cli
-from queuesvc.cli.keeping import Keeping
 from queuesvc.domain.limits import Limits
 from queuesvc.settings import BadSettings, LimitSettings, Settings, load_settings
 
@@ -92,7 +91,7 @@ def test_every_flag_of_serve_reaches_its_setting() -> None:
     def nothing(*_: Any) -> Any:
         raise AssertionError("not asked for")
 
-    cli = make_cli(serve, nothing, Keeping(nothing, nothing, nothing, nothing, nothing))
+    cli = make_cli(serve, nothing, nothing)
     flags = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
     assert CliRunner().invoke(cli, ["serve", "--insecure", *flags]).exit_code == 0
     [settings] = served
