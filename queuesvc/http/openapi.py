@@ -59,7 +59,7 @@ _LIMITS_HERE: Final = """\
 class Problem(BaseModel):
     """Why a request was refused (RFC 9457)."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     type: str
     title: str

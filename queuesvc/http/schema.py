@@ -114,7 +114,12 @@ class Strict(BaseModel):
     """A JSON object of a request: nothing unknown, nothing converted."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, json_schema_extra=optional_may_be_null
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        use_attribute_docstrings=True,
+        json_schema_extra=optional_may_be_null,
+        defer_build=True,  # at its first use: a broker starts sooner without them all
     )
 
     @model_validator(mode="before")
@@ -133,4 +138,4 @@ class Strict(BaseModel):
 class Shown(BaseModel):
     """A JSON object of an answer. Such models describe answers; they do not make them."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
+    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid", defer_build=True)

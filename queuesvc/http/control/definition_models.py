@@ -44,7 +44,7 @@ class DefinitionsDocument(Strict):
 class RabbitDefinitions(BaseModel):
     """What RabbitMQ exports; also of one virtual host alone, whose elements name none."""
 
-    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True, defer_build=True)
 
     rabbit_version: str
     exchanges: list[dict[str, Any]] = []
