@@ -2,9 +2,11 @@
 
 import http.client as http_client
 import os
+import re
 import shutil
 import socket
 import sqlite3
+import subprocess
 import threading
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 
 from queuesvc.store.sqlite.check.checker import check_store
 from tests.cli.test_serve import run
+from tests.support.faults import SYNCS, WRITES, failing, needs_strace, python_that_fails
 from tests.support.server import Server
 from tests.support.stores import look
 from tests.support.until import wait_until
@@ -178,6 +181,44 @@ def test_what_a_killed_broker_left_is_removed(server: Server, q: httpx2.Client) 
     assert not list(server.data.glob("backup-*"))
 
 
+@needs_strace
+def test_a_broker_killed_in_the_middle_of_a_backup_tidies_up_at_the_next_start(
+    server: Server, q: httpx2.Client, tmp_path: Path
+) -> None:
+    """While it copies, and while it sends: no file where the backup was to be, and the store is whole."""
+    for _ in range(20):
+        publish(q, "x" * 1_000_000)
+    wait_until(lambda: not (server.data / "queuesvc.db-wal").stat().st_size, "an idle broker")
+    for calls, when, left in ((WRITES, "3000", 1), ("read", "8", 0)):
+        with failing(server, calls, "SIGKILL", when=when):
+            result = run("backup", "b.db", "--url", server.url, cwd=tmp_path)
+            server.wait()
+        assert result.returncode == 1
+        assert re.fullmatch(r"queuesvc: (no answer from|the answer of) [^\n]+\n", result.stderr)
+        assert [path.name for path in tmp_path.iterdir() if "b.db" in path.name] == []
+        assert len(list(server.data.glob("backup-*"))) == left
+        assert check_store(server.data / "queuesvc.db").findings == []
+        server.start()
+        assert not list(server.data.glob("backup-*"))
+    assert q.get("/v1/queues/q").json()["stats"]["ready"] == 20
+
+
+@needs_strace
+def test_a_backup_that_is_killed_leaves_nothing_under_the_name(
+    server: Server, q: httpx2.Client, tmp_path: Path
+) -> None:
+    for _ in range(5):
+        publish(q, "x" * 1_000_000)
+    killed = python_that_fails(tmp_path, "write", "SIGKILL", when="3")
+    command = [str(killed), "-m", "queuesvc", "backup", "b.db", "--url", server.url]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60).returncode != 0
+    assert not (tmp_path / "b.db").exists()
+    (part,) = tmp_path.glob(".b.db.*.part")
+    assert 0 < part.stat().st_size < 5_000_000
+    assert run("backup", "b.db", "--url", server.url, cwd=tmp_path).returncode == 0
+    assert check_store(tmp_path / "b.db").findings == []
+
+
 # --- restore ---------------------------------------------------------------------------
 
 
@@ -238,3 +279,40 @@ def test_with_force_the_old_store_is_kept_beside_it(server: Server, q: httpx2.Cl
     assert look(server.data / "queuesvc.db.replaced", "SELECT count(*) FROM message") == [(2,)]
     server.start()
     assert q.get("/v1/queues/q").json()["stats"]["ready"] == 1
+
+
+@needs_strace
+@pytest.mark.slow
+def test_a_restore_of_which_the_directory_cannot_be_synced_says_so(
+    server: Server, q: httpx2.Client, tmp_path: Path
+) -> None:
+    """It is all there, but a power loss may take its name away again: that is not passed over."""
+    publish(q, "x")
+    assert run("backup", "b.db", "--url", server.url, cwd=tmp_path).returncode == 0
+    (tmp_path / "again").mkdir()
+    python = python_that_fails(tmp_path, SYNCS, "EIO", tmp_path / "again")
+    command = [str(python), "-m", "queuesvc", "restore", "b.db", "--data", "again"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "may be gone after a power loss" in result.stderr
+    assert "restore again (--force)" in result.stderr
+    assert run("restore", "b.db", "--data", "again", "--force", cwd=tmp_path).returncode == 0
+
+
+@needs_strace
+@pytest.mark.slow
+@pytest.mark.parametrize(("calls", "error"), [(WRITES, "EIO"), (WRITES, "ENOSPC"), ("pread64", "EIO")])
+def test_a_restore_that_fails_changes_nothing(
+    server: Server, q: httpx2.Client, tmp_path: Path, calls: str, error: str
+) -> None:
+    publish(q, "x")
+    assert run("backup", "b.db", "--url", server.url, cwd=tmp_path).returncode == 0
+    server.stop()
+    before = (server.data / "queuesvc.db").read_bytes()
+    python = python_that_fails(tmp_path, calls, error, when="20+")
+    command = [str(python), "-m", "queuesvc", "restore", "b.db", "--force", "--data", str(server.data)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.count("\n") == 1
+    assert (server.data / "queuesvc.db").read_bytes() == before
+    assert not list(server.data.glob("*.tmp"))

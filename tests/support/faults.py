@@ -20,9 +20,13 @@ SYNCS = "fdatasync,fsync"
 
 
 def injection(calls: str, error: str, path: Path | None, when: str) -> list[str]:
-    """strace's words for it: of these calls on a path those of the `when` (`3`, `3+`: from the third on) fail."""
+    """strace's words for it: of these calls on a path those of the `when` (`3`, `3+`: from the third on) fail.
+
+    Instead of an error it may be a signal: `SIGKILL`.
+    """
     only = [] if path is None else ["-P", str(path)]
-    return [*only, "-e", f"trace={calls}", "-e", f"inject={calls}:error={error}:when={when}"]
+    what = f"signal={error}" if error.startswith("SIG") else f"error={error}"
+    return [*only, "-e", f"trace={calls}", "-e", f"inject={calls}:{what}:when={when}"]
 
 
 @contextlib.contextmanager
