@@ -279,6 +279,7 @@ def test_broker_whose_disk_fails_at_the_commit_ends_and_goes_on_from_the_disk(
     """What is in the store is unknown then: the publisher is told so, and the next broker reads it."""
     assert http.put("/v1/queues/q", json={}).status_code == 201
     assert http.post("/v1/queues/q/messages", content=b"before").status_code == 201
+    server.rest()  # else its upkeep may be what fails
     sizes = resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
     answer = http.post("/v1/queues/q/messages", content=b"during")
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:queuesvc:unavailable")

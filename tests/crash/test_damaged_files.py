@@ -21,7 +21,6 @@ from tests.crash.test_full_disk import may_mount
 from tests.support.problems import refused
 from tests.support.server import Server
 from tests.support.stores import look
-from tests.support.until import wait_until
 
 PAGE = 4096
 BODY = "x" * 300_000
@@ -54,7 +53,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             http.put("/v1/queues/q", json={})
             for _ in range(20):
                 assert http.post("/v1/queues/q/messages", content=BODY).status_code == 201
-            wait_until(lambda: not (server.data / "queuesvc.db-wal").stat().st_size, "an idle broker")
+            server.rest()
             for _ in range(10):
                 assert http.post("/v1/queues/q/messages", content="in the log").status_code == 201
             server.kill()

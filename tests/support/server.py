@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from tests.support.until import wait_until
+
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 _LISTENING = re.compile(r"listening on (https?)://([0-9.]+|\[[0-9a-f:]+\]):(\d+),")
@@ -100,6 +102,11 @@ class Server:
             raise ServerFailed(f"no start-up line but {self.start_line!r}, exit code {code}\n{self.log}")
         self.scheme, self.port = match[1], int(match[3])
         return self
+
+    def rest(self) -> None:
+        """Wait until it has nothing left to do after a write: the last of it is that SQLite's log is emptied."""
+        log = self.data / "queuesvc.db-wal"
+        wait_until(lambda: log.stat().st_size == 0, "an idle broker")
 
     def kill(self) -> None:
         """End it at once, as a crash would (SIGKILL)."""
