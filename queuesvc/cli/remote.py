@@ -35,15 +35,13 @@ Ask = Callable[[str, str, dict[str, Any] | None], Reply]
 
 def over_http(url: str, token: str | None) -> Ask:
     """Ask the broker that runs there, under this token."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise NoAnswer(f"{url} is no address of a broker: it should be like {DEFAULT_URL}")
+    path_before = _path_of(url)
 
     def ask(method: str, path: str, document: dict[str, Any] | None) -> Reply:
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        connection = _connect(parts.scheme, parts.hostname or "", parts.port)
+        """Ask it one thing."""
+        connection = _connect(url)
         try:
-            connection.request(method, parts.path.rstrip("/") + path, _body(document), headers)
+            connection.request(method, path_before + path, _body(document), _bearing(token))
             answer = connection.getresponse()
             return Reply(answer.status, read_json(answer.read(), url))
         except ssl.SSLError as error:
@@ -63,13 +61,10 @@ def over_http(url: str, token: str | None) -> Ask:
 
 def download(url: str, token: str | None, path: str) -> Iterator[bytes]:
     """Post, and give what the answer carries in pieces, all of it. Raises `NoAnswer`."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise NoAnswer(f"{url} is no address of a broker: it should be like {DEFAULT_URL}")
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    connection = _connect(parts.scheme, parts.hostname, parts.port, PATIENT_SECONDS)
+    path = _path_of(url) + path
+    connection = _connect(url, PATIENT_SECONDS)
     try:
-        connection.request("POST", parts.path.rstrip("/") + path, None, headers)
+        connection.request("POST", path, None, _bearing(token))
         answer = connection.getresponse()
         if answer.status >= 400:
             hint = "; --token or QUEUESVC_TOKEN gives one that has admin" if answer.status in (401, 403) else ""
@@ -95,10 +90,25 @@ def read_json(body: bytes, whose: str) -> dict[str, Any]:
     return document
 
 
-def _connect(scheme: str, host: str, port: int | None, seconds: float = TIMEOUT_SECONDS) -> http.client.HTTPConnection:
-    if scheme == "https":
-        return http.client.HTTPSConnection(host, port, timeout=seconds)
-    return http.client.HTTPConnection(host, port, timeout=seconds)
+def _path_of(url: str) -> str:
+    """What stands before every path at this address. Raises `NoAnswer` for one that can be no broker's."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts.path.rstrip("/")
+    except ValueError:
+        pass
+    raise NoAnswer(f"{url} is no address of a broker: it should be like {DEFAULT_URL}")
+
+
+def _connect(url: str, seconds: float = TIMEOUT_SECONDS) -> http.client.HTTPConnection:
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(parts.hostname or "", parts.port, timeout=seconds)
+
+
+def _bearing(token: str | None) -> dict[str, str]:
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 
 def _body(document: dict[str, Any] | None) -> bytes | None:

@@ -364,6 +364,8 @@ class Connection(HttpToolsProtocol):
         """The bytes that were answered, or soon will be, and that the client has not taken."""
         size = self.transport.get_write_buffer_size()
         if isinstance(self.served, RequestResponseCycle):
+            # What is left of an answer of known length lies in memory. What is read from a file while it is sent must
+            # say no length, or a large one would be cut off as if it were held (`control/backup.py`).
             size += self.served.expected_content_length
         return size
 

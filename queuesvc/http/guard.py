@@ -18,6 +18,7 @@ from typing import Final
 
 from queuesvc.domain.errors import Code, Refused
 from queuesvc.http.request import Pairs, malformed
+from queuesvc.http.strict import ONE_HOST, says_one_host
 
 HEADERS: Final = frozenset({b"origin", b"sec-fetch-site"})
 """A request with one of these comes from a browser and must be looked at with care."""
@@ -61,13 +62,12 @@ class Guard:
     def check(self, method: str, http_version: str, headers: Pairs) -> None:
         """Raise `malformed-request` for a request that does not say whom it is for, `forbidden` for one not for us.
 
-        HTTP/1.0 knows no `Host`; no browser speaks it.
+        Our own connection has looked at that (`strict.py`), but another ASGI server's may not have.
         """
-        hosts = [value for name, value in headers if name == b"host"]
-        if len(hosts) > 1 or (not hosts and http_version != "1.0"):
-            raise malformed("a request has one Host header, and no more")
-        host = hosts[0] if hosts else b""
-        if hosts and not self.knows(host):
+        if not says_one_host(http_version, headers):
+            raise malformed(ONE_HOST)
+        host = next((value for name, value in headers if name == b"host"), None)
+        if host is not None and not self.knows(host):
             shown = host.decode("latin-1")
             if _AUTHORITY.fullmatch(shown.lower()) is None:
                 raise malformed("the Host header is no host")
@@ -75,7 +75,7 @@ class Guard:
                 Code.FORBIDDEN,
                 f"{shown[:SHOWN_CHARACTERS]} is no name of this broker's; the setting allowed_hosts gives it names",
             )
-        self._check_page(method, host, headers)
+        self._check_page(method, host or b"", headers)
 
     def _check_page(self, method: str, host: bytes, headers: Pairs) -> None:
         sites = {value for name, value in headers if name == b"sec-fetch-site"}

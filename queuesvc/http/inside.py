@@ -27,9 +27,11 @@ async def ask(app: ASGIApp, method: str, target: str, document: dict[str, Any] |
     answer: list[Message] = []
 
     async def receive() -> Message:
+        """The whole request."""
         return {"type": "http.request", "body": body}
 
     async def send(message: Message) -> None:
+        """Keep a part of the answer."""
         answer.append(message)
 
     await app(scope, receive, send)

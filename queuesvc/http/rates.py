@@ -100,6 +100,7 @@ class Rates:
         use.waits += 1
 
         def end() -> None:
+            """It waits no more."""
             use.waits -= 1
 
         return end

@@ -3,6 +3,7 @@
 from queuesvc.http.request import Pairs
 
 SCHEMES = (b"http://", b"https://")
+ONE_HOST = "a request has one Host header, and no more"
 
 
 def unfit(version: str, method: bytes, target: bytes, headers: Pairs) -> str | None:
@@ -14,12 +15,17 @@ def unfit(version: str, method: bytes, target: bytes, headers: Pairs) -> str | N
         return "the version of HTTP must be 1.1 or 1.0"
     if method == b"CONNECT":
         return "this is no proxy"
-    hosts = sum(name == b"host" for name, _ in headers)
-    if hosts > 1 or (hosts == 0 and version == "1.1"):
-        return "a request must have one Host header"
+    if not says_one_host(version, headers):
+        return ONE_HOST
     if not target.startswith(b"/") and target != b"*" and not target.lower().startswith(SCHEMES):
         return "the address is neither a path nor an http URL"
     for name, value in headers:
         if name == b"transfer-encoding" and (value.lower() != b"chunked" or version == "1.0"):
             return "the only Transfer-Encoding is chunked, in HTTP/1.1"
     return None
+
+
+def says_one_host(version: str, headers: Pairs) -> bool:
+    """Whether a request says whom it is for, and once. HTTP/1.0 knows no `Host`; no browser speaks it."""
+    hosts = sum(name == b"host" for name, _ in headers)
+    return hosts == 1 or (hosts == 0 and version == "1.0")

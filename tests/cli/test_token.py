@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from queuesvc.cli.remote import NoAnswer, download, over_http
 from tests.support.server import Server
 
 SECRET = re.compile(r"qsv_[0-9a-f]{16}_[A-Za-z0-9_-]{43}\n")
@@ -97,13 +98,22 @@ def test_what_it_says_where_it_cannot_be_done(server: Server, tmp_path: Path) ->
     failed(token("create", "t", "--admin", "--url", url, "--token", root), "'t'", "already")
     failed(token("list", "--url", url), "a token is needed", "QUEUESVC_TOKEN")
     failed(token("list", "--url", url, "--token", root[:-1] + "!"), "not valid", "QUEUESVC_TOKEN")
-    failed(token("create", "t", "--url", "ftp://x"), "no address of a broker")
     failed(token("create", "t", "--expires-seconds", "soon", "--url", url), "--expires-seconds", code=2)
     taken = tmp_path / "taken"
     taken.write_text("a file")
     failed(token("list", "--data", taken), str(taken))
     server.stop()
     failed(token("list", "--url", url), "no broker answers", url, "--data")
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x", "localhost:8642", "http://", "http://x:99999", "http://x:port", "http://[::1"]
+)
+def test_what_is_no_address_is_told(url: str) -> None:
+    """One whose port was too large was a traceback."""
+    for ask in (lambda: over_http(url, None), lambda: next(download(url, None, "/v1/backup"))):
+        with pytest.raises(NoAnswer, match="is no address of a broker"):
+            ask()
 
 
 def test_a_token_in_the_environment_does_not_keep_a_broker_from_starting(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """The wire of the data plane is tested on both of its ways: straight from the connection, and through ASGI."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from tests.conftest import TIMEOUT_SECONDS, check_log
+from tests.http.wire import bind, make_exchange, make_queue
 from tests.support.server import Server
 
 BOTH_WAYS = {
@@ -77,3 +78,29 @@ def server(way: dict[str, str], tmp_path: Path) -> Iterator[Server]:
         check_log(server)
     finally:
         server.close()
+
+
+@pytest.fixture
+def queue(shared: httpx2.Client, name: Callable[..., str]) -> str:
+    """A queue of the test's own."""
+    return make_queue(shared, name("q"))
+
+
+@pytest.fixture
+def out(shared: httpx2.Client, name: Callable[..., str]) -> str:
+    """Another one."""
+    return make_queue(shared, name("out"))
+
+
+@pytest.fixture
+def exchange(shared: httpx2.Client, name: Callable[..., str], queue: str) -> str:
+    """A topic exchange bound to `queue` for everything."""
+    made = make_exchange(shared, name("x"))
+    bind(shared, made, queue)
+    return made
+
+
+@pytest.fixture
+def key(name: Callable[..., str]) -> str:
+    """An idempotency key: those of transactions are known to the whole broker."""
+    return name("key")

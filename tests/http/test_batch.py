@@ -12,7 +12,6 @@ from tests.http.wire import (
     bind,
     connect,
     make_exchange,
-    make_queue,
     put,
     read_answer,
     receive,
@@ -22,11 +21,6 @@ from tests.support.server import Server
 
 Name = Callable[..., str]
 NDJSON = {"Content-Type": "application/x-ndjson"}
-
-
-@pytest.fixture
-def queue(shared: httpx2.Client, name: Name) -> str:
-    return make_queue(shared, name("q"))
 
 
 @pytest.fixture

@@ -14,19 +14,6 @@ Name = Callable[..., str]
 Json = dict[str, Any]
 
 
-@pytest.fixture
-def queue(shared: httpx2.Client, name: Name) -> str:
-    return make_queue(shared, name("q"))
-
-
-@pytest.fixture
-def exchange(shared: httpx2.Client, name: Name, queue: str) -> str:
-    """A topic exchange bound to `queue` for everything."""
-    made = make_exchange(shared, name("x"))
-    bind(shared, made, queue)
-    return made
-
-
 # --- structured ------------------------------------------------------------------
 
 

@@ -7,23 +7,10 @@ import httpx2
 import pytest
 
 from tests.http.events import BINARY, STRUCTURED, binary
-from tests.http.wire import assert_problem, bind, make_exchange, make_queue, receive, receive_one, stats
+from tests.http.wire import assert_problem, make_exchange, receive, receive_one, stats
 
 Name = Callable[..., str]
 Json = dict[str, Any]
-
-
-@pytest.fixture
-def queue(shared: httpx2.Client, name: Name) -> str:
-    return make_queue(shared, name("q"))
-
-
-@pytest.fixture
-def exchange(shared: httpx2.Client, name: Name, queue: str) -> str:
-    """A topic exchange bound to `queue` for everything."""
-    made = make_exchange(shared, name("x"))
-    bind(shared, made, queue)
-    return made
 
 
 def test_a_binary_event_is_its_body_and_its_headers(shared: httpx2.Client, exchange: str, queue: str) -> None:

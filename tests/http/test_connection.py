@@ -74,14 +74,6 @@ def test_pipelined_requests_are_answered_in_order(shared_server: Server) -> None
     assert [status for status, _, _ in answers] == [200, 404]
 
 
-@pytest.fixture
-def queue(shared: httpx2.Client, name: Name) -> str:
-    """A queue of the test's own."""
-    queue = name("q")
-    assert shared.put(f"/v1/queues/{queue}", json={}).status_code == 201
-    return queue
-
-
 def bodies(shared: httpx2.Client, queue: str) -> list[str]:
     """The bodies of all messages of a queue."""
     answer = shared.post(f"/v1/queues/{queue}/receive", params={"max_messages": 100, "auto_ack": True})

@@ -16,7 +16,6 @@ import pytest
 
 from tests.http.wire import (
     connect,
-    make_queue,
     messages_of,
     put,
     read_answer,
@@ -29,7 +28,6 @@ from tests.http.wire import (
 )
 from tests.support.server import Server
 
-Name = Callable[..., str]
 Leave = Callable[[socket.socket], None]
 Ask = Callable[..., socket.socket]
 
@@ -51,11 +49,6 @@ def half_close(connection: socket.socket) -> None:
 
 
 LEAVES = pytest.mark.parametrize("leave", [end, reset, half_close])
-
-
-@pytest.fixture
-def queue(shared: httpx2.Client, name: Name) -> str:
-    return make_queue(shared, name("q"))
 
 
 @pytest.fixture

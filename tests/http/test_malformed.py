@@ -2,7 +2,6 @@
 
 import json
 import socket
-from collections.abc import Callable
 
 import h11
 import httpx2
@@ -10,17 +9,10 @@ import pytest
 
 from tests.http.malformed import LOOSER, PATH, REFUSED, TAKEN, chunked
 from tests.http.test_connection import Answers, talk
-from tests.http.wire import connect, make_queue, receive, stats
+from tests.http.wire import connect, receive, stats
 from tests.support.server import Server
 
-Name = Callable[..., str]
-
 SMUGGLED = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8\r\n\r\nsmuggled" % PATH
-
-
-@pytest.fixture
-def queue(shared: httpx2.Client, name: Name) -> str:
-    return make_queue(shared, name("q"))
 
 
 def at(queue: str, request: bytes) -> bytes:

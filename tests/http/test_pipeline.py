@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable
 
 import httpx2
 import pytest
@@ -13,14 +12,7 @@ from tests.http.test_connection import Answers, read_answer, talk
 from tests.http.wire import connect, make_queue, put, request_bytes, stats, wait_for_waiters
 from tests.support.server import Server
 
-Name = Callable[..., str]
-
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-@pytest.fixture
-def queue(shared: httpx2.Client, name: Name) -> str:
-    return make_queue(shared, name("q"))
 
 
 def statuses(answers: Answers) -> list[int]:

@@ -29,19 +29,6 @@ Name = Callable[..., str]
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
-@pytest.fixture
-def queue(shared: httpx2.Client, name: Name) -> str:
-    return make_queue(shared, name("q"))
-
-
-@pytest.fixture
-def exchange(shared: httpx2.Client, name: Name, queue: str) -> str:
-    """A topic exchange bound to `queue` for everything."""
-    made = make_exchange(shared, name("x"))
-    bind(shared, made, queue)
-    return made
-
-
 def test_a_message_goes_through_byte_for_byte(shared: httpx2.Client, exchange: str, queue: str) -> None:
     body = bytes(range(256)) * 3
     answer = shared.post(f"/v1/exchanges/{exchange}/messages", content=body, params={"routing_key": "a.b"})

@@ -35,11 +35,6 @@ RAW = {"Accept": "application/octet-stream"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
-@pytest.fixture
-def queue(shared: httpx2.Client, name: Name) -> str:
-    return make_queue(shared, name("q"))
-
-
 def test_a_message_as_the_contract_shows_it(shared: httpx2.Client, queue: str, name: Name) -> None:
     exchange = make_exchange(shared, name("x"), "direct")
     bind(shared, exchange, queue, "order.created")

@@ -14,11 +14,6 @@ RAW = {"Accept": "application/octet-stream"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
-@pytest.fixture
-def queue(shared: httpx2.Client, name: Name) -> str:
-    return make_queue(shared, name("q"))
-
-
 def test_raw_mode_gives_one_message_s_bytes(shared: httpx2.Client, name: Name) -> None:
     queue = make_queue(shared, name("q"), max_priority=9)
     exchange = make_exchange(shared, name("x"))

@@ -33,19 +33,6 @@ Ask = Callable[..., "Future[httpx2.Response]"]
 
 
 @pytest.fixture
-def queue(shared: httpx2.Client, name: Name) -> str:
-    return make_queue(shared, name("q"))
-
-
-@pytest.fixture
-def exchange(shared: httpx2.Client, name: Name, queue: str) -> str:
-    """A topic exchange bound to `queue` for everything."""
-    made = make_exchange(shared, name("x"))
-    bind(shared, made, queue)
-    return made
-
-
-@pytest.fixture
 def ask(shared: httpx2.Client, exchange: str) -> Iterator[Ask]:
     """Begin a request in a thread of its own: `ask(b"body", wait_seconds=30)`."""
     with ThreadPoolExecutor(24) as pool:

@@ -13,11 +13,6 @@ VERBS = {"ack": "acked", "nack": "nacked", "extend": "extended"}
 LEASE = {"extend": {"lease_seconds": 60}}
 
 
-@pytest.fixture
-def queue(shared: httpx2.Client, name: Name) -> str:
-    return make_queue(shared, name("q"))
-
-
 def call(http: httpx2.Client, queue: str, verb: str, *receipts: str, **others: Any) -> Json:
     return settle(http, queue, verb, *receipts, **{**LEASE.get(verb, {}), **others})
 

@@ -279,3 +279,30 @@ def test_metrics_and_tokens_have_permissions_of_their_own(holder: As) -> None:
     assert (admin.get("/metrics").status_code, admin.get("/v1/tokens").status_code) == (403, 200)
     everywhere = holder(publish=["*"], consume=["*"], manage=["*"])
     assert {everywhere.get(path).status_code for path in ("/metrics", "/v1/tokens")} == {403}
+
+
+def test_an_idempotency_key_of_somebody_elses_opens_nothing(root: httpx2.Client, holder: As, name: Name) -> None:
+    """Keys are an exchange's, a queue's or (of transactions) the broker's: they show what a publish there shows."""
+    exchange, other = make_exchange(root, name("x")), make_exchange(root, name("x"))
+    key = {"Idempotency-Key": name("key")}
+
+    def publish(http: httpx2.Client, target: str, body: str = "one") -> httpx2.Response:
+        return http.post(f"/v1/exchanges/{target}/messages", content=body, headers=key)
+
+    def transact(http: httpx2.Client, target: str) -> httpx2.Response:
+        document = {"publishes": [{"exchange": target, "body": "one"}]}
+        return http.post("/v1/transactions", json=document, headers=key)
+
+    first, also, elsewhere = holder(publish=[exchange]), holder(publish=[exchange]), holder(publish=[other])
+    published, transacted = publish(first, exchange), transact(first, exchange)
+    assert (published.status_code, transacted.status_code) == (201, 200)
+    ids = (published.json()["id"], transacted.json()["results"][0]["id"])
+    for refusal in (publish(elsewhere, exchange), transact(elsewhere, exchange)):
+        refused(refusal, 403, "forbidden")
+    for reused in (publish(also, exchange, "another"), transact(elsewhere, other)):
+        refused(reused, 422, "idempotency-key-reused")
+        assert not [one for one in ids if one in reused.text]
+    assert publish(elsewhere, other).status_code == 201
+    again = publish(also, exchange)
+    assert (again.status_code, again.json()) == (200, {**published.json(), "duplicate": True})
+    assert transact(also, exchange).json()["results"][0]["id"] == ids[1]

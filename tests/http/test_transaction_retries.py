@@ -1,7 +1,6 @@
 """Transactions tried again: after a lost answer, a refusal or a crash they are done once (§7)."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -22,24 +21,7 @@ from tests.http.wire import (
 from tests.support.server import Server
 from tests.support.until import wait_until
 
-Name = Callable[..., str]
 Json = dict[str, Any]
-
-
-@pytest.fixture
-def queue(shared: httpx2.Client, name: Name) -> str:
-    return make_queue(shared, name("q"))
-
-
-@pytest.fixture
-def out(shared: httpx2.Client, name: Name) -> str:
-    return make_queue(shared, name("out"))
-
-
-@pytest.fixture
-def key(name: Name) -> str:
-    """An idempotency key: those of transactions are known to the whole broker."""
-    return name("key")
 
 
 def test_a_retry_is_answered_as_the_first_time(shared: httpx2.Client, queue: str, out: str, key: str) -> None:

@@ -24,22 +24,6 @@ Name = Callable[..., str]
 Json = dict[str, Any]
 
 
-@pytest.fixture
-def queue(shared: httpx2.Client, name: Name) -> str:
-    return make_queue(shared, name("q"))
-
-
-@pytest.fixture
-def out(shared: httpx2.Client, name: Name) -> str:
-    return make_queue(shared, name("out"))
-
-
-@pytest.fixture
-def key(name: Name) -> str:
-    """An idempotency key: those of transactions are known to the whole broker."""
-    return name("key")
-
-
 # --- doing ------------------------------------------------------------------------
 
 

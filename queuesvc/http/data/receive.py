@@ -109,6 +109,7 @@ class Receiving:
         both: asyncio.Future[tuple[Received, Settled]] = asyncio.get_running_loop().create_future()
 
         def one_is_done(one: asyncio.Future[Any]) -> None:
+            """The first refusal is that of both."""
             error = None if one.cancelled() else one.exception()
             if both.done():
                 return

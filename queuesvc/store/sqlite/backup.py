@@ -93,6 +93,7 @@ def copy_store(source: Path, copy: Path, kept_free: int = 0, stop: threading.Eve
     """
 
     def go_on(status: int, left: int, total: int) -> None:
+        """Asked after each piece; raises to end it."""
         if stop is not None and stop.is_set():
             raise StoreUnavailable("the broker is shutting down")
         _check_room(copy, kept_free)

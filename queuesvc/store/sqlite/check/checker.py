@@ -120,6 +120,7 @@ def _unreadable(connection: sqlite3.Connection, version: int) -> list[str]:
     findings: list[str] = []
 
     def try_all(what: str, statement: str, reader: Callable[[Any], object]) -> None:
+        """Read all rows of a statement, and note those that the reader refuses."""
         for row in connection.execute(SQL[statement]).fetchall():
             try:
                 reader(row)
