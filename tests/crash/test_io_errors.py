@@ -284,6 +284,49 @@ def test_a_start_that_fails_is_a_line_and_the_next_one_starts(
         server.close()
 
 
+@pytest.mark.parametrize(
+    ("calls", "words"),
+    [("write", "Input/output error"), pytest.param(SYNCS, "Input/output error", marks=pytest.mark.slow)],
+)
+def test_what_a_failed_fsync_left_is_written_once_more_before_the_file_is_built_on_it(
+    client: Client, tmp_path: Path, calls: str, words: str
+) -> None:
+    """Its pages count as written and may be in memory only: if they can't be written now, nothing is begun.
+
+    (SQLite itself writes by another call.)
+    """
+    server = client.server
+    with failing(server, SYNCS, "EIO", log_of(server), when="1"):
+        assert client.publish().status_code == 503
+        assert server.wait() == 1
+    before = database(server).read_bytes(), log_of(server).read_bytes()
+    python = python_that_fails(tmp_path, calls, "EIO", log_of(server), when="1")
+    command = [str(python), "-m", "queuesvc", "serve", "--port", "0", "--data", str(server.data)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert words in result.stderr
+    assert (database(server).read_bytes(), log_of(server).read_bytes()) == before
+    server.start()
+    client.check()
+
+
+@pytest.mark.slow
+def test_a_start_on_a_full_disk_serves_those_who_make_room(client: Client, tmp_path: Path) -> None:
+    """What a killed broker left in the log can't be brought into the file: that is no reason not to start."""
+    server = client.server
+    server.kill()
+    started = server.python
+    server.python = str(python_that_fails(tmp_path, WRITES, "ENOSPC", database(server)))
+    server.start()
+    messages = client.take(10)
+    assert client.ack(*messages[:2]).status_code == 200
+    server.kill()
+    server.python = started
+    server.start()
+    assert client.ack(messages[2]).status_code == 200
+    client.check()
+
+
 def test_a_backup_that_fails_leaves_nothing_and_the_broker_goes_on(client: Client) -> None:
     server = client.server
     wait_until(lambda: log_of(server).stat().st_size == 0, "an idle broker")

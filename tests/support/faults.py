@@ -53,7 +53,16 @@ def _wait_for_attached(stream: IO[bytes]) -> None:
 
 def python_that_fails(folder: Path, calls: str, error: str, path: Path | None = None, when: str = "1+") -> Path:
     """A Python for `Server` whose calls fail from the beginning."""
-    words: Sequence[str] = ["exec", "strace", "-f", "-qq", "-o", "/dev/null", *injection(calls, error, path, when)]
+    words: Sequence[str] = [
+        "exec",
+        "strace",
+        "-D",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        *injection(calls, error, path, when),
+    ]
     script = folder / "failing-python"
     script.write_text(f'#!/bin/sh\n{" ".join(words)} {sys.executable} "$@"\n')
     script.chmod(0o755)

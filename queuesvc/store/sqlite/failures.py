@@ -47,13 +47,15 @@ class Damaged(sqlite3.DatabaseError):
     sqlite_errorname = "SQLITE_CORRUPT"
 
 
+# What SQLite and its driver raise. The latter where a text, or one in SQLite's own message, is no UTF-8.
+Failure = sqlite3.Error | UnicodeDecodeError
+FAILURES: Final = (sqlite3.Error, UnicodeDecodeError)
+
+
 def why(error: Exception) -> str:
-    """An error in a line: what happened, by SQLite's name for it too, and what to do."""
-    if isinstance(error, sqlite3.Error):
-        name = getattr(error, "sqlite_errorname", None)
-        said = f"{error} ({name})" if name else str(error)
-        advice = ADVICE.get(_primary(error))
-        return f"{said}: {advice}" if advice else said
+    """An error in a line: what happened, by SQLite's name for it too, and what to do. Nothing of what is stored."""
+    if isinstance(error, FAILURES):
+        return f"{said(error)}: {ADVICE[_primary(error)]}" if _primary(error) in ADVICE else said(error)
     if isinstance(error, OSError):
         advice = SYSTEM_ADVICE.get(error.errno or 0)
         return f"{error.strerror or error}{f': {advice}' if advice else ''}"
@@ -61,24 +63,30 @@ def why(error: Exception) -> str:
     return f"{error!r}: {DAMAGED}"
 
 
-def failed(error: sqlite3.Error) -> StoreUnavailable | StoreBroken:
+def said(error: Failure) -> str:
+    """An error in SQLite's words. Nothing of what is stored."""
+    if _is_no_text(error):
+        return "a text in it can't be read"  # and the driver quotes it
+    name = getattr(error, "sqlite_errorname", None)
+    return f"{error} ({name})" if name else str(error)
+
+
+def failed(error: Failure) -> StoreUnavailable | StoreBroken:
     """What an error before a COMMIT is to the broker."""
-    if is_fatal(error):
-        return StoreBroken(why(error))
-    return StoreUnavailable(why(error))
+    return StoreBroken(why(error)) if is_fatal(error) else StoreUnavailable(why(error))
 
 
-def commit_failed(error: sqlite3.Error) -> StoreBroken:
+def commit_failed(error: Failure) -> StoreBroken:
     """What an error in a COMMIT is to the broker."""
     return StoreBroken(f"a commit failed, and whether it was stored is unknown: {AGAIN}. {why(error)}")
 
 
-def is_fatal(error: sqlite3.Error) -> bool:
+def is_fatal(error: Failure) -> bool:
     """Whether nothing can be relied on any more."""
     return _primary(error) in FATAL or _code(error) == sqlite3.SQLITE_IOERR_FSYNC
 
 
-def is_full(error: sqlite3.Error) -> bool:
+def is_full(error: Failure) -> bool:
     """Whether there is no room. (That an fsync fails for want of room is another code.)"""
     return _code(error) == sqlite3.SQLITE_FULL
 
@@ -88,14 +96,22 @@ def told() -> Iterator[None]:
     """SQLite's errors inside, which is before a COMMIT, become the store's."""
     try:
         yield
-    except sqlite3.Error as error:
+    except FAILURES as error:
         raise failed(error) from error
 
 
-def _code(error: sqlite3.Error) -> int:
+def _is_no_text(error: Failure) -> bool:
+    if isinstance(error, UnicodeDecodeError):
+        return True
+    return not hasattr(error, "sqlite_errorcode") and str(error).startswith("Could not decode to UTF-8")
+
+
+def _code(error: Failure) -> int:
+    if _is_no_text(error):
+        return sqlite3.SQLITE_CORRUPT
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code
 
 
-def _primary(error: sqlite3.Error) -> int:
+def _primary(error: Failure) -> int:
     return _code(error) & 0xFF

@@ -13,9 +13,8 @@ from typing import Final
 from urllib.parse import quote
 
 from queuesvc.store.interface import Durability, StoreRefused
-from queuesvc.store.sqlite import wal
+from queuesvc.store.sqlite import migrations, wal
 from queuesvc.store.sqlite.failures import DAMAGED
-from queuesvc.store.sqlite.migrations import check
 from queuesvc.store.sqlite.statements import SQL
 
 BUSY_SECONDS: Final = 5.0
@@ -42,7 +41,11 @@ def look(path: Path, durability: Durability) -> None:
     if not path.exists() or not path.stat().st_size:
         return
     with reading(path) as connection:
-        check(connection)
+        version = migrations.check(connection)
+        found = migrations.schema(connection)
+        for name, sql in migrations.expected_schema(version).items():
+            if found.get(name) != sql:
+                raise StoreRefused(f"{path}: {name} is not as this program's migrations make it: {DAMAGED}")
         if broken is not None and connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
             raise StoreRefused(f"{path}: {broken.what}, and what is left does not fit together: {DAMAGED}")
         _refuse_older(path, connection)

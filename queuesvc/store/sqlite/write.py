@@ -27,7 +27,7 @@ from queuesvc.domain.messages import Message
 from queuesvc.domain.model import Content
 from queuesvc.store.interface import StoreBroken, StoreUnavailable
 from queuesvc.store.sqlite import rows
-from queuesvc.store.sqlite.failures import AGAIN, Damaged, commit_failed, failed, is_full, told, why
+from queuesvc.store.sqlite.failures import AGAIN, FAILURES, Damaged, Failure, commit_failed, failed, is_full, told, why
 from queuesvc.store.sqlite.statements import SQL, repeated
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ def transact(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
         done = work()
     except BaseException as error:
         _roll_back(connection)
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, FAILURES):
             _make_room(connection, error)
             raise failed(error) from error
         raise
@@ -91,7 +91,7 @@ def _roll_back(connection: sqlite3.Connection) -> None:
         raise StoreBroken(f"a batch could not be undone: {AGAIN}. {why(error)}") from error
 
 
-def _make_room(connection: sqlite3.Connection, error: sqlite3.Error) -> None:
+def _make_room(connection: sqlite3.Connection, error: Failure) -> None:
     """On a full disk, bring what the log holds into the file, where much of it has its place already."""
     if is_full(error):
         with contextlib.suppress(StoreUnavailable), told():

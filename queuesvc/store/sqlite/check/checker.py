@@ -17,6 +17,7 @@ from queuesvc.domain.tokens import Token
 from queuesvc.store.interface import StoreRefused
 from queuesvc.store.keeping import CannotKeep, Checked, Counts
 from queuesvc.store.sqlite import migrations, rows
+from queuesvc.store.sqlite.failures import FAILURES, said
 from queuesvc.store.sqlite.lock import FileLock
 from queuesvc.store.sqlite.opening import reading
 from queuesvc.store.sqlite.statements import SQL, read
@@ -49,8 +50,8 @@ def _check_whole(path: Path, connection: sqlite3.Connection) -> Checked:
         counts = _check(connection, version, findings)
     except StoreRefused as refused:
         raise CannotKeep(f"{path}: {refused}") from None
-    except sqlite3.Error as error:
-        return Checked(0, [*findings, f"file: {error}"], None)
+    except FAILURES as error:
+        return Checked(0, [*findings, f"file: {said(error)}"], None)
     return Checked(version, findings, counts)
 
 
