@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 
 import httpx2
@@ -102,10 +103,13 @@ def test_reaching_no_queue_is_an_error_only_if_mandatory(shared: httpx2.Client, 
 
 
 def test_a_delayed_message_comes_later(shared: httpx2.Client, queue: str) -> None:
-    assert shared.post(f"/v1/queues/{queue}/messages?delay_seconds=0.2", content=b"later").status_code == 201
-    assert stats(shared, queue)["delayed"] == 1
+    assert shared.post(f"/v1/queues/{queue}/messages?delay_seconds=3600", content=b"much later").status_code == 201
     assert receive(shared, queue) == []
+    began = time.monotonic()
+    assert shared.post(f"/v1/queues/{queue}/messages?delay_seconds=0.2", content=b"later").status_code == 201
     assert receive_one(shared, queue)["body"] == "later"
+    assert time.monotonic() - began > 0.19
+    assert stats(shared, queue)["delayed"] == 1
 
 
 @pytest.mark.parametrize(

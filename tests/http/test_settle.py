@@ -87,12 +87,14 @@ def test_a_nack_gives_back_and_counts(shared: httpx2.Client, queue: str) -> None
 
 
 def test_a_nack_with_a_delay_comes_back_later(shared: httpx2.Client, queue: str) -> None:
-    put(shared, queue, "a")
-    receipt = receive_one(shared, queue)["receipt"]
-    settle(shared, queue, "nack", receipt, delay_seconds=0.2)
-    assert stats(shared, queue)["delayed"] == 1
+    put(shared, queue, "a", "b")
+    first, second = (message["receipt"] for message in receive(shared, queue, max_messages=2))
+    settle(shared, queue, "nack", first, delay_seconds=3600)
     assert receive(shared, queue) == []
-    assert receive_one(shared, queue)["delivery_count"] == 2
+    settle(shared, queue, "nack", second, delay_seconds=0.2)
+    again = receive_one(shared, queue)
+    assert (again["body"], again["delivery_count"]) == ("b", 2)
+    assert stats(shared, queue)["delayed"] == 1
 
 
 def test_an_extend_counts_from_now(shared: httpx2.Client, queue: str) -> None:

@@ -39,8 +39,8 @@ def test_a_message_s_own_delay_replaces_the_queue_s(shared: httpx2.Client, name:
     queue = make_queue(shared, name("q"), delay_seconds=3600)
     put(shared, queue, "queue's")
     put(shared, queue, "none", delay_seconds=0)
-    put(shared, queue, "short", delay_seconds=0.05)
     assert bodies(receive(shared, queue)) == ["none"]
+    put(shared, queue, "short", delay_seconds=0.05)
     assert receive_one(shared, queue)["body"] == "short"
     assert (stats(shared, queue)["ready"], stats(shared, queue)["delayed"]) == (0, 1)
 
