@@ -255,6 +255,15 @@ def test_a_log_that_cannot_be_brought_into_the_file_grows_so_far_and_publishes_s
 # --- at the start, and beside the broker -----------------------------------------------
 
 
+def refused_start(python: Path, data: Path) -> str:
+    """The line that a broker ends with which does not start."""
+    command = [str(python), "-m", "queuesvc", "serve", "--port", "0", "--data", str(data)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(r"queuesvc: [^\n]+\n", result.stderr), result.stderr
+    return result.stderr
+
+
 @pytest.mark.parametrize(
     ("calls", "error", "what", "words"),
     [
@@ -270,11 +279,9 @@ def test_a_start_that_fails_is_a_line_and_the_next_one_starts(
     data = tmp_path / "data"
     data.mkdir()
     python = python_that_fails(tmp_path, calls, error, data / what)
-    command = [str(python), "-m", "queuesvc", "serve", "--port", "0", "--data", str(data)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert re.fullmatch(r"queuesvc: can't open the store [^\n]+\n", result.stderr)
-    assert words in result.stderr
+    said = refused_start(python, data)
+    assert "can't open the store" in said
+    assert words in said
     server = Server(data)
     try:
         with httpx2.Client(base_url=server.start().url) as http:
@@ -284,14 +291,28 @@ def test_a_start_that_fails_is_a_line_and_the_next_one_starts(
         server.close()
 
 
+@pytest.mark.slow
+def test_a_directory_whose_own_name_is_not_on_the_disk_is_not_begun_in(tmp_path: Path) -> None:
+    """All in it would be gone with it."""
+    python = python_that_fails(tmp_path, SYNCS, "EIO", tmp_path / "above")
+    (tmp_path / "above").mkdir()
+    said = refused_start(python, tmp_path / "above" / "new" / "data")
+    assert "can't use the folder" in said
+    assert "Input/output error: look for disk errors" in said
+
+
 @pytest.mark.parametrize(
-    ("calls", "words"),
-    [("write", "Input/output error"), pytest.param(SYNCS, "Input/output error", marks=pytest.mark.slow)],
+    ("calls", "name", "words"),
+    [
+        ("write", "queuesvc.db-wal", "Input/output error"),
+        pytest.param(SYNCS, "queuesvc.db-wal", "Input/output error", marks=pytest.mark.slow),
+        pytest.param(SYNCS, "queuesvc.db", "IOERR_FSYNC", marks=pytest.mark.slow),
+    ],
 )
 def test_what_a_failed_fsync_left_is_written_once_more_before_the_file_is_built_on_it(
-    client: Client, tmp_path: Path, calls: str, words: str
+    client: Client, tmp_path: Path, calls: str, name: str, words: str
 ) -> None:
-    """Its pages count as written and may be in memory only: if they can't be written now, nothing is begun.
+    """Its pages count as written, and may be in memory only: if they can't be written now, nothing is begun.
 
     (SQLite itself writes by another call.)
     """
@@ -299,13 +320,10 @@ def test_what_a_failed_fsync_left_is_written_once_more_before_the_file_is_built_
     with failing(server, SYNCS, "EIO", log_of(server), when="1"):
         assert client.publish().status_code == 503
         assert server.wait() == 1
-    before = database(server).read_bytes(), log_of(server).read_bytes()
-    python = python_that_fails(tmp_path, calls, "EIO", log_of(server), when="1")
-    command = [str(python), "-m", "queuesvc", "serve", "--port", "0", "--data", str(server.data)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert words in result.stderr
-    assert (database(server).read_bytes(), log_of(server).read_bytes()) == before
+    before = log_of(server).read_bytes()
+    said = refused_start(python_that_fails(tmp_path, calls, "EIO", server.data / name, when="1"), server.data)
+    assert words in said
+    assert log_of(server).read_bytes() == before
     server.start()
     client.check()
 

@@ -59,6 +59,8 @@ def why(error: Exception) -> str:
     if isinstance(error, OSError):
         advice = SYSTEM_ADVICE.get(error.errno or 0)
         return f"{error.strerror or error}{f': {advice}' if advice else ''}"
+    if isinstance(error, StoreBroken | StoreUnavailable):
+        return str(error)
     # What a row holds is not what this program writes.
     return f"{error!r}: {DAMAGED}"
 

@@ -116,8 +116,8 @@ class SqliteStore:
             opened = await self._open()
             folder.sync(self._folder)
             return opened
-        except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
-            # The latter where a row does not hold what this program writes.
+        except (StoreBroken, StoreUnavailable, sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
+            # The last three where a row does not hold what this program writes.
             await self.close()
             raise StoreRefused(f"can't open the store {self._path}: {why(error)}") from error
         except BaseException:
