@@ -152,7 +152,7 @@ def slow(damage: Callable[[Path], None], words: str) -> object:
         slow(cut_the_file, "pages are missing"),
         slow(cut_the_file_without_log, "(SQLITE_CORRUPT): the file is damaged"),
         slow(cut_the_log, "committed frames only"),
-        slow(lose_the_log, "is missing or cut off: put it back"),
+        slow(lose_the_log, "is missing: put it back"),
         slow(another_log, "belongs to another database"),
         slow(a_text, "(SQLITE_NOTADB): this is no database"),
         slow(a_directory, "is not a file: move it away"),

@@ -72,12 +72,14 @@ def find_broken(file: Path) -> Broken | None:
     path = log_of(file)
     name = path.name
     index = _read_index(index_of(file))
-    size = path.stat().st_size if path.exists() else 0
+    if not path.exists():
+        # It is the last to go when a store is closed.
+        if index is None or not index[0]:
+            return None
+        return Broken(f"{name}, in which the newest commits are, is missing: put it back")
+    size = path.stat().st_size
     if size < HEADER.size:
-        if index is not None and index[0]:
-            return Broken(
-                f"{name}, in which the newest commits are, is missing or cut off: put it back", newest=size > 0
-            )
+        # Emptied, it may be; if the power failed then, the index that is on the disk need not know of it.
         return None
     if not file.exists() or file.stat().st_size == 0:
         return Broken(f"there is {name} without the file that it belongs to: put that back")

@@ -125,18 +125,18 @@ async def test_a_bit_that_flipped_in_the_beginning_of_the_log(tmp_path: Path) ->
     assert len(await stored(file)) == 40
 
 
-@pytest.mark.parametrize("left", ["nothing", "a few bytes", "half of it", "all but a frame", "no file"])
+@pytest.mark.parametrize("left", ["half of it", "all but a frame", "no file"])
 async def test_a_log_that_was_cut_off(tmp_path: Path, left: str) -> None:
     file = await killed(tmp_path / "data")
     size = log_of(file).stat().st_size
-    lengths = {"nothing": 0, "a few bytes": 20, "half of it": size // 2, "all but a frame": size - FRAME}
+    lengths = {"half of it": size // 2, "all but a frame": size - FRAME}
     if left == "no file":
         log_of(file).unlink()
     else:
         os.truncate(log_of(file), lengths[left])
     said = await refusal(file)
-    assert "cut off" in said
-    assert "put it back" in said or "queuesvc restore" in said
+    assert "cut off" in said or "is missing: put it back" in said
+    assert "queuesvc restore" in said
 
 
 async def test_a_log_that_lost_its_file(tmp_path: Path) -> None:
@@ -225,6 +225,22 @@ async def test_a_power_loss_may_keep_any_part_of_the_last_transaction(tmp_path: 
         log.seek(before + lost * FRAME)
         log.write(bytes(FRAME))
     assert (await stored(torn))[-1] == b"first"
+
+
+async def test_a_log_that_was_emptied_before_a_power_loss_is_no_damage(tmp_path: Path) -> None:
+    """The index on the disk may be older than that: the system writes it when it sees fit."""
+    hand = Hand(tmp_path / "living")
+    await hand.open()
+    await hand.queue("q")
+    await hand.do(to_queue("q", "a"))
+    shutil.copytree(hand.folder, tmp_path / "data")
+    await hand.maintain()
+    file = tmp_path / "data" / "queuesvc.db"
+    for name in ("queuesvc.db", "queuesvc.db-wal"):
+        shutil.copy(hand.folder / name, file.with_name(name))
+    await hand.close()
+    assert log_of(file).stat().st_size == 0
+    assert await stored(file) == [b"a"]
 
 
 async def test_frames_of_earlier_times_behind_the_end_are_no_damage(tmp_path: Path) -> None:
