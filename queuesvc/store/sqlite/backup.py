@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from queuesvc.store.interface import StoreUnavailable
 from queuesvc.store.sqlite.migrations import APPLICATION_ID
+from queuesvc.store.sqlite.opening import reading
 from queuesvc.store.sqlite.statements import SQL
 
 PREFIX: Final = "backup-"
@@ -85,11 +86,14 @@ class Backups:
             copy.unlink()
 
 
-def copy_store(source: Path, copy: Path, kept_free: int = 0, stop: threading.Event | None = None) -> None:
+def copy_store(
+    source: Path, copy: Path, kept_free: int = 0, stop: threading.Event | None = None, *, at_rest: bool = False
+) -> None:
     """Copy a store's file, with what is in its log, over an empty file, and check the copy.
 
-    It is on the disk when this returns. Raises `StoreUnavailable` for want of room (`kept_free` bytes are left) or when
-    told to stop, and what `sqlite3` and the system raise.
+    One that is `at_rest` nobody writes to meanwhile: it may lie where nothing can be written, and no trace is left
+    beside it. The copy is on the disk when this returns. Raises `StoreUnavailable` for want of room (`kept_free` bytes
+    are left) or when told to stop, and what `sqlite3` and the system raise.
     """
 
     def go_on(status: int, left: int, total: int) -> None:
@@ -98,7 +102,8 @@ def copy_store(source: Path, copy: Path, kept_free: int = 0, stop: threading.Eve
             raise StoreUnavailable("the broker is shutting down")
         _check_room(copy, kept_free)
 
-    with contextlib.closing(_reading(source)) as old, contextlib.closing(_writing(copy)) as new:
+    opened = reading(source) if at_rest else contextlib.closing(_reading(source))
+    with opened as old, contextlib.closing(_writing(copy)) as new:
         # Holds what is read at one moment, from the first page to the last.
         old.execute("BEGIN")
         epoch = old.execute(SQL["get_meta"]).fetchone()

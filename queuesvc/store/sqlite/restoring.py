@@ -51,7 +51,7 @@ def copy_stopped(data: Path, copy: Path) -> None:
         lock.keep_out()
         if (broken := find_broken(source)) is not None:
             raise CannotKeep(f"{source} is damaged, and a backup of it would be: {broken.what}")
-        copy_store(source, copy)
+        copy_store(source, copy, at_rest=True)
     except StoreRefused as refused:
         raise CannotKeep(f"{refused}; or back that one up: leave --data out, and say by --url where it is") from None
     except (StoreUnavailable, sqlite3.Error, OSError) as error:
@@ -76,7 +76,7 @@ def restore(file: Path, data: Path, force: bool, wall: Callable[[], float] = tim
         _refuse_other(data, force)
         new.unlink(missing_ok=True)
         new.touch(0o600)
-        copy_store(file, new)
+        copy_store(file, new, at_rest=True)
         restored = _begin_anew(new, data / FILE, int(wall() * 1000))
         _put_in_place(new, data)
         return restored

@@ -40,6 +40,18 @@ async def test_a_store_that_was_lived_in_comes_back_whole_without_its_leases(tmp
                 assert await again.ack(queue, *some) == 0
 
 
+async def test_no_trace_is_left_beside_a_store_or_a_backup(tmp_path: Path) -> None:
+    """SQLite's log and its index, both empty, lay there afterwards; and what lay on a read-only disk was not read."""
+    hand = Hand(tmp_path / "data")
+    async with opened(hand):
+        await hand.queue("q")
+    before = sorted(hand.folder.iterdir())
+    backup = copied(hand, tmp_path)
+    restore(backup, tmp_path / "new", False)
+    assert sorted(hand.folder.iterdir()) == before
+    assert sorted(tmp_path.iterdir()) == [backup, hand.folder, tmp_path / "new"]
+
+
 async def test_what_the_old_life_gave_after_the_backup_is_not_given_again(tmp_path: Path) -> None:
     old = Hand(tmp_path / "data")
     async with opened(old):
