@@ -253,9 +253,23 @@ def read(document: Json, vhost: str | None) -> tuple[Translated | None, Refused 
         return None, refused
 
 
-@given(DOCUMENTS, st.sampled_from([None, "/", "other", "none"]))
-@settings(max_examples=1500, deadline=None)
+VHOSTS = st.sampled_from([None, "/", "other", "none"])
+
+
+@given(DOCUMENTS, VHOSTS)
+@settings(max_examples=300, deadline=None)
 def test_any_document_is_read_or_refused(document: Json, vhost: str | None) -> None:
+    check_read_or_refused(document, vhost)
+
+
+@pytest.mark.slow
+@given(DOCUMENTS, VHOSTS)
+@settings(max_examples=10_000, deadline=None)
+def test_any_of_very_many_documents_is_read_or_refused(document: Json, vhost: str | None) -> None:
+    check_read_or_refused(document, vhost)
+
+
+def check_read_or_refused(document: Json, vhost: str | None) -> None:
     document = orjson.loads(orjson.dumps(document))
     assert recognise(document)
     translated, refused = read(document, vhost)

@@ -64,6 +64,8 @@ def python_that_fails(folder: Path, calls: str, error: str, path: Path | None = 
         *injection(calls, error, path, when),
     ]
     script = folder / "failing-python"
-    script.write_text(f'#!/bin/sh\n{" ".join(words)} {sys.executable} "$@"\n')
+    # What it compiles it must not write: those calls would be counted, too, if they were not done by one before it.
+    alone = "export PYTHONDONTWRITEBYTECODE=1"
+    script.write_text(f'#!/bin/sh\n{alone}\n{" ".join(words)} {sys.executable} "$@"\n')
     script.chmod(0o755)
     return script
