@@ -20,16 +20,17 @@ from typing import BinaryIO, Final, NamedTuple
 from urllib.parse import quote
 
 from queuesvc.store.sqlite.statements import SQL
+from queuesvc.store.sqlite.sums import Sums, matrix_of, own_sums, sums_of
 
 HEADER: Final = struct.Struct(">8I")
 FRAME: Final = struct.Struct(">6I")
-MAGIC: Final = (0x377F0682, 0x377F0683)
-"""the checksums' words are little or big in their order"""
+ORDERS: Final = {0x377F0682: "little", 0x377F0683: "big"}
+"""by the log's first word, how the words of its checksums are ordered"""
+FRAMES_AT_ONCE: Final = 512
 SQLITE: Final = b"SQLite format 3\0"
 LOCK_BYTE: Final = 0x40000000
 """the page that holds it is never used"""
 INDEX_HEADER_BYTES: Final = 48
-MASK: Final = 0xFFFFFFFF
 
 
 class Broken(NamedTuple):
@@ -85,12 +86,12 @@ def find_broken(file: Path) -> Broken | None:
         return Broken(f"there is {name} without the file that it belongs to: put that back")
     with path.open("rb") as log:
         head = log.read(HEADER.size)
-        magic, _, page_size, *_, first, second = HEADER.unpack(head)
-        if magic not in MAGIC or _sums(head[:24], (0, 0), magic) != (first, second):
+        magic, *_, first, second = HEADER.unpack(head)
+        if magic not in ORDERS or sums_of(head[:24], (0, 0), ORDERS[magic]) != (first, second):
             return None if not any(head) else Broken(f"{name} is damaged at its beginning")
-        reader = _Reader(log, magic, page_size, (first, second), (size - HEADER.size) // (FRAME.size + page_size))
+        reader = _Reader(log, head, size)
         whole = reader.read()
-        if reader.goes_on(whole.committed):
+        if reader.goes_on():
             return Broken(f"{name} is damaged in frame {reader.read_up_to + 1}, and commits follow it", newest=True)
         if index is not None and index[1] == head[16:24] and index[0] > whole.committed:
             lost = f"{name} is damaged or cut off: of {index[0]} committed frames only {whole.committed} are there"
@@ -101,14 +102,16 @@ def find_broken(file: Path) -> Broken | None:
 class _Reader:
     """Reads the frames of a log. `read_up_to` is the number of those that fit each other."""
 
-    def __init__(self, log: BinaryIO, magic: int, page_size: int, sums: tuple[int, int], frames: int) -> None:
+    def __init__(self, log: BinaryIO, head: bytes, size: int) -> None:
+        magic, _, page_size, _, *salts, first, second = HEADER.unpack(head)
         self._log = log
-        self._magic = magic
-        self._page_size = page_size
-        self._sums = sums
-        self._frames = frames
-        log.seek(16)
-        self._salts = struct.unpack(">2I", log.read(8))
+        self._order = ORDERS[magic]
+        self._page_size: int = page_size
+        self._bytes: int = FRAME.size + self._page_size
+        self._salts = tuple(salts)
+        self._sums = first, second
+        self._matrix = matrix_of((8 + page_size) // 8)
+        self._frames = (size - HEADER.size) // self._bytes
         self.read_up_to = 0
 
     def read(self) -> Log:
@@ -116,21 +119,27 @@ class _Reader:
         pages: dict[int, int] = {}
         changed: dict[int, int] = {}
         committed = size = 0
-        sums = self._sums
-        for number in range(self._frames):
-            frame, head, content = self._frame(number)
-            sums = _sums(content, _sums(head[:8], sums, self._magic), self._magic)
-            if frame.salts != self._salts or frame.page == 0 or frame.sums != sums:
-                break
-            self.read_up_to = number + 1
-            changed[frame.page] = HEADER.size + number * (FRAME.size + self._page_size) + FRAME.size
+        while (frame := self._next()) is not None:
+            changed[frame.page] = self._place(self.read_up_to) + FRAME.size
+            self.read_up_to += 1
             if frame.commit:
                 pages |= changed
                 changed.clear()
-                committed, size = number + 1, frame.commit
+                committed, size = self.read_up_to, frame.commit
         return Log(self._page_size, committed, pages, size)
 
-    def goes_on(self, committed: int) -> bool:
+    def _next(self) -> Frame | None:
+        """The next frame, if it fits those before."""
+        at = self.read_up_to % FRAMES_AT_ONCE
+        if at == 0:
+            self._block = self._read(self.read_up_to, FRAMES_AT_ONCE)
+        if at >= len(self._block):
+            return None
+        frame, own = self._block[at]
+        self._sums = self._matrix.apply(self._sums, own)
+        return frame if frame.page and frame.salts == self._salts and frame.sums == self._sums else None
+
+    def goes_on(self) -> bool:
         """Whether, after the transaction that does not end well, another one was begun."""
         ended = False
         before: Frame | None = None
@@ -144,32 +153,30 @@ class _Reader:
         return False
 
     def _fits(self, number: int, before: Frame) -> bool:
-        frame, head, content = self._frame(number)
-        return _sums(content, _sums(head[:8], before.sums, self._magic), self._magic) == frame.sums
+        ((frame, own),) = self._read(number, 1)
+        return self._matrix.apply(before.sums, own) == frame.sums
+
+    def _place(self, number: int) -> int:
+        return HEADER.size + number * self._bytes
 
     def _head(self, number: int) -> Frame:
-        self._log.seek(HEADER.size + number * (FRAME.size + self._page_size))
+        self._log.seek(self._place(number))
         return _frame(self._log.read(FRAME.size))
 
-    def _frame(self, number: int) -> tuple[Frame, bytes, bytes]:
-        self._log.seek(HEADER.size + number * (FRAME.size + self._page_size))
-        head = self._log.read(FRAME.size)
-        return _frame(head), head, self._log.read(self._page_size)
+    def _read(self, number: int, most: int) -> list[tuple[Frame, Sums]]:
+        """Some frames from this one on, and their own sums."""
+        count = min(most, self._frames - number)
+        if count <= 0:
+            return []
+        self._log.seek(self._place(number))
+        content = self._log.read(count * self._bytes)
+        heads = (_frame(content[at : at + FRAME.size]) for at in range(0, len(content), self._bytes))
+        return list(zip(heads, own_sums(content, count, self._order), strict=True))
 
 
 def _frame(head: bytes) -> Frame:
     page, commit, *rest = FRAME.unpack(head)
     return Frame(page, commit, (rest[0], rest[1]), (rest[2], rest[3]))
-
-
-def _sums(content: bytes, sums: tuple[int, int], magic: int) -> tuple[int, int]:
-    """The checksums that go on from these over a content."""
-    first, second = sums
-    words = iter(struct.unpack(f"{'><'[magic == MAGIC[0]]}{len(content) // 4}I", content))
-    for one, two in zip(words, words, strict=True):
-        first = (first + one + second) & MASK
-        second = (second + two + first) & MASK
-    return first, second
 
 
 def _read_index(path: Path) -> tuple[int, bytes] | None:
@@ -184,8 +191,7 @@ def _read_index(path: Path) -> tuple[int, bytes] | None:
     if len(copy) < INDEX_HEADER_BYTES or head != copy or not head[12]:
         return None
     frames = int.from_bytes(head[16:20], sys.byteorder)
-    magic = MAGIC[sys.byteorder == "big"]
-    sums = struct.pack("=2I", *_sums(head[:40], (0, 0), magic))
+    sums = struct.pack("=2I", *sums_of(head[:40], (0, 0), sys.byteorder))
     return (frames, head[32:40]) if sums == head[40:48] else None
 
 

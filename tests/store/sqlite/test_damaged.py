@@ -12,6 +12,7 @@ from queuesvc.store.sqlite import wal
 from queuesvc.store.sqlite.check.checker import check_store
 from queuesvc.store.sqlite.migrations import known
 from queuesvc.store.sqlite.store import SqliteStore
+from queuesvc.store.sqlite.sums import matrix_of, own_sums, sums_of
 from tests.support.brokers import to_queue
 from tests.support.stores import Hand
 
@@ -105,6 +106,32 @@ async def test_a_bit_that_flipped_in_the_middle_of_the_log(tmp_path: Path, place
     assert "queuesvc restore" in said
     (finding,) = check_store(file).findings
     assert finding.startswith("log: queuesvc.db-wal is damaged")
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_the_sums_of_many_frames_at_once_are_those_of_one_after_another(order: str) -> None:
+    frames = [os.urandom(24 + 1024) for _ in range(7)] + [b"\xff" * (24 + 1024)]
+    matrix = matrix_of((8 + 1024) // 8)
+    slow = quick = (0xFFFFFFFF, 0x80000001)
+    for frame, own in zip(frames, own_sums(b"".join(frames), len(frames), order), strict=True):
+        slow = sums_of(frame[24:], sums_of(frame[:8], slow, order), order)
+        quick = matrix.apply(quick, own)
+        assert quick == slow
+
+
+async def test_a_long_log_is_read_to_its_end(tmp_path: Path) -> None:
+    """Frames are read many at a time."""
+    file = await killed(tmp_path / "data", batches=200)
+    frames = (log_of(file).stat().st_size - 32) // FRAME
+    assert wal.FRAMES_AT_ONCE + 10 < frames < 1000  # where SQLite begins it anew
+    assert wal.find_broken(file) is None
+    for number in (0, wal.FRAMES_AT_ONCE - 1, wal.FRAMES_AT_ONCE, wal.FRAMES_AT_ONCE + 1, frames - 1):
+        flip(log_of(file), 32 + number * FRAME + 500)
+        broken = wal.find_broken(file)
+        assert broken is not None
+        assert f"frame {number + 1}," in broken.what or "committed frames only" in broken.what
+        flip(log_of(file), 32 + number * FRAME + 500)
+    assert wal.find_broken(file) is None
 
 
 @pytest.mark.parametrize("bit", range(8))
