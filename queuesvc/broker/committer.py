@@ -329,6 +329,9 @@ class Committer:
         except StoreBroken as error:
             answer.set_exception(unavailable(BROKEN))
             self._break([], error)
+        except Refused as refusal:
+            # Without the way it came, which knows the answer, which knows it: neither would ever be freed.
+            answer.set_exception(refusal.with_traceback(None))
         except Exception as error:
             answer.set_exception(error)
 

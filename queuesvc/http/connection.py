@@ -112,13 +112,16 @@ class Connection(HttpToolsProtocol):
         self.held.put(self._refuse_body, 0)
         self.held.put(self._drop, 0)
         self.pipeline.clear()
-        if self.served is None or self.served.response_complete:
+        # Requests know their connection. If it knew them too, both would stay: the cycle collector hardly ever runs.
+        served, self.served, self.postponed = self.served, None, None
+        self.cycle = None  # type: ignore[assignment]  # as uvicorn begins with
+        if served is None or served.response_complete:
             return
-        if isinstance(self.served, Direct):
-            self.served.lose()
+        if isinstance(served, Direct):
+            served.lose()
         else:
-            self.served.disconnected = True
-            self.served.message_event.set()
+            served.disconnected = True
+            served.message_event.set()
 
     def cut_off(self) -> None:
         """The server's end has come. (uvicorn has told those that are the ASGI app's.)"""

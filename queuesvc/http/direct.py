@@ -196,12 +196,21 @@ class Direct(Request):
         return task
 
     def _answer(self, done: asyncio.Future[Any]) -> None:
-        try:
-            self._write(self._make_answer(done.result()))
-        except asyncio.CancelledError:
+        if done.cancelled():
             self.cut_off()
-        except ClientGone:
+            return
+        # Not raised from here: its traceback would know the future, which knows it, and both stay in memory.
+        refusal = done.exception()
+        if isinstance(refusal, ClientGone):
             self._connection.transport.close()
+        elif isinstance(refusal, Exception):
+            self._write(self._explain(refusal))
+        else:
+            self._succeed(done.result())
+
+    def _succeed(self, result: Any) -> None:
+        try:
+            self._write(self._make_answer(result))
         except Exception as error:
             if self.stage is Stage.BEGUN:
                 self._write(self._explain(error))

@@ -35,9 +35,10 @@ class Patience:
         self._timer = self._connection.loop.call_later(self._seconds, self._look)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Look no more. The connection is let go: nothing that has ended may wait for the cycle collector."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = self._connection = None
 
     def _what(self) -> Awaited | None:
         """What only the client can bring about; another thing as soon as it has done so."""

@@ -128,7 +128,8 @@ class Machine:
         try:
             return RULES[type(command)](self.state, command)
         except Refused as refusal:
-            return refusal
+            # Without the frames that it passed: what they hold would stay with it for as long as it does.
+            return refusal.with_traceback(None)
 
     def _shown(self, outcome: Outcome, waiting: Waiting) -> Outcome:
         """A queue is shown by its view, as of right after its command."""

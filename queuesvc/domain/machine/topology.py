@@ -21,7 +21,7 @@ from queuesvc.domain.effects import (
     QueuePut,
 )
 from queuesvc.domain.errors import Code, Refused, invalid
-from queuesvc.domain.machine.queue import Queue
+from queuesvc.domain.machine.queue import Queue, Route
 from queuesvc.domain.machine.state import State
 from queuesvc.domain.model import Binding, Exchange, ExchangeType, Headers, Match, QueueSettings
 from queuesvc.domain.replies import Declared, Done
@@ -101,8 +101,10 @@ def drop_queue(state: State, queue: Queue) -> None:
     for binding in state.router.remove_queue(queue.name):
         state.effects.topology.append(BindingDropped(binding.id))
     for number in {message.lease.number for message in queue.messages.values() if message.lease is not None}:
-        del state.leases[number]
+        state.leases.pop(number).held.clear()
         state.drop_lease_row(number)
+    # It knows itself, and would stay in memory: the cycle collector hardly ever runs.
+    queue.route = Route((), ())
     del state.queues[queue.name], state.queues_by_id[queue.id]
     state.topology_changed()
     state.effects.touched.discard(queue.id)

@@ -58,6 +58,8 @@ async def _outcome(work: Awaitable[Any], make_answer: Callable[[Any], Answer]) -
             if unsent is not None:
                 unsent()
         raise
+    finally:
+        del work  # what it raised knows this frame: were it known here, both would stay in memory
 
 
 async def _send(send: Send, answer: Answer) -> None:
@@ -114,6 +116,7 @@ class AsgiRequest(Request):
             self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
+        self._timer = self._watcher = None  # which know us
 
     def _told_to_disconnect(self) -> bool:
         # One step of `receive` by hand: it ends at once with the news, or it would wait, and is given up.

@@ -32,8 +32,9 @@ class Interruption:
             self._task.cancel()
 
     def stop(self) -> None:
-        """Interrupt no more."""
+        """Interrupt no more. This comes last."""
         self._stopped = True
+        del self._task  # which knows us
         self._asked.unwatch()
         self._asked.grant.unwatch(self._end)
 

@@ -1,0 +1,1 @@
+"""Clients that misbehave, a thousand at a time, beside one that doesn't and is watched."""
