@@ -45,6 +45,7 @@ def _keeping() -> Keeping:
     from queuesvc.store.sqlite.store import FILE
 
     def check_what_came(copy: Path) -> None:
+        """As `check_copy`, in the words of a verb."""
         try:
             check_copy(copy)
         except sqlite3.Error as error:

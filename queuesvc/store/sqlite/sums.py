@@ -70,6 +70,7 @@ def own_sums(frames: bytes, count: int, order: str) -> list[Sums]:
     mask = int.from_bytes((MASK.to_bytes(8, sys.byteorder)) * count, sys.byteorder)
 
     def side_by_side(word: int) -> int:
+        """This word of every frame, as one number."""
         lower[:] = words[word::stride]
         return int.from_bytes(lanes, sys.byteorder)
 

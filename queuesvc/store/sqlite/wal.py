@@ -253,6 +253,7 @@ def _lost_pages(log: BinaryIO, database: BinaryIO, size: int, whole: Log) -> int
         return 0
 
     def read(number: int) -> bytes:
+        """A page as it is now: the log's, or else the file's."""
         database.seek((number - 1) * whole.page_size)
         return _page(log, whole, number) or database.read(whole.page_size)
 
