@@ -29,6 +29,8 @@ BACKLOG_BYTES = 128 * 1024 * 1024
 IDLE_SECONDS = 0.25
 STEP_SECONDS = 0.02
 LOOK_SECONDS = 1.0
+# How long questions are answered before the others have their turn: about as long as a page of a MiB takes.
+ASKED_SECONDS = 0.002
 # After a batch that could not be stored, how long what time does waits for the next.
 RETRY_SECONDS = 1.0
 
@@ -197,8 +199,14 @@ class Committer:
                 self._impatient.append(waiter)  # its turn comes with the next batch
             elif self._waiters.leave(waiter) and not waiter.answer.done():
                 waiter.answer.set_result(NOTHING)
-        for query, answer in queries:
-            await self._answer(query, answer)
+        queries.reverse()
+        began = time.perf_counter()
+        while queries:
+            await self._answer(*queries.pop())
+            if time.perf_counter() - began > ASKED_SECONDS:
+                break
+        # Pages are large: the next is read when these are written, and behind whatever else has come by then.
+        self._line.extendleft((*question, 0) for question in queries)
         if self._line:
             self.wake()
 

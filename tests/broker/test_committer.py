@@ -9,7 +9,7 @@ from queuesvc.broker import committer
 from queuesvc.broker.broker import Broker
 from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Code, Refused
-from queuesvc.domain.replies import Published, Received, Reply
+from queuesvc.domain.replies import Page, Published, Received, Reply
 from queuesvc.store.sqlite.store import SqliteStore
 from tests.support.brokers import (
     ack,
@@ -173,6 +173,16 @@ async def test_a_batch_is_bounded_by_bytes(broker: Broker) -> None:
     size = committer.BATCH_BYTES // 4
     await asyncio.gather(*(broker.submit(to_queue("q", b"x" * size)) for _ in range(12)))
     assert broker.meter.commits - before == 3
+
+
+async def test_large_pages_are_read_one_at_a_time(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All those asked for at once used to be in memory at once, and kept everybody else waiting."""
+    monkeypatch.setattr(committer, "ASKED_SECONDS", 0)
+    await publish(broker, "q", "first")
+    questions = [broker.ask(c.BrowseMessages("q", None, 10, "")) for _ in range(3)]
+    questions[0].add_done_callback(lambda _: broker.submit(to_queue("q", "second")))
+    pages = [await question for question in questions]
+    assert [len(page.items) for page in pages if isinstance(page, Page)] == [1, 2, 2]
 
 
 # --- the end -----------------------------------------------------------------------
