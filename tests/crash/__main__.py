@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -39,6 +40,7 @@ def main() -> int:
     if report.faults:
         print(*report.some(SAID_OF_A_KIND), f"seed {seed}; what was left is in {folder}", sep="\n")
         return 1
+    shutil.rmtree(folder)
     return 0
 
 

@@ -26,8 +26,10 @@ from tests.support.server import Server, ServerFailed
 
 KILLS_A_ROUND = 25
 KILLED = -9
-REACHED_SECONDS = 4.0
+REACHED_SECONDS = 2.0
 """How long a system call is waited for; then the kill is one at a moment."""
+STOP_SECONDS = 0.2
+"""About how long a broker takes to stop."""
 DRAIN_SECONDS = 60.0
 Say = Callable[[str], None]
 
@@ -114,24 +116,20 @@ class Round:
 
     async def _live(self, kill: Kill, room: Path) -> None:
         """Start as the kill says, work, die, look at what is left."""
-        if not self.server.running or kill.starting or kill.kind is Kind.SYSCALL:
-            await self._leave()
+        if self.server.running and (kill.starting or kill.kind is Kind.SYSCALL):
+            # To be started in another way, it ends in an ordinary one.
+            await self._die(Kill(Kind.RANDOM))
+        if not self.server.running:
             self.server.python = armed(kill, room)
             if kill.starting:
                 self.server.begin()
                 await passing(kill.seconds)
-                await self._die(kill)
+            elif not await self._start():
+                await self._dead(f"{kill.kind.value} ({kill.call}, at the start)")
                 return
-            if not await self._start():
-                self.kills[f"{kill.kind.value} ({kill.call}, at the start)"] += 1
-                await self._look()
-                return
-        if kill.kind is Kind.SYSCALL and await self._dies():
-            self.world.up.clear()
-            self.kills[f"{kill.kind.value} ({kill.call})"] += 1
-            await self._look()
+        if not kill.starting and not await self._worked(kill):
+            await self._dead(f"{kill.kind.value} ({kill.call})")
             return
-        await passing(kill.seconds)
         await self._die(kill)
 
     async def _start(self) -> bool:
@@ -149,37 +147,52 @@ class Round:
         self.world.up.set()
         return True
 
-    async def _leave(self) -> None:
-        """End the one that runs, to start one in another way: an ordinary kill."""
-        if self.server.running:
-            await self._die(Kill(Kind.RANDOM))
+    async def _worked(self, kill: Kill) -> bool:
+        """The load, and the lull if there is one. Whether it still runs then: it may have come to its system call."""
+        await self._running(kill.seconds)
+        if kill.lull:
+            self.world.up.clear()
+            await self._running(kill.lull)
+        if kill.kind is Kind.SYSCALL:
+            self.world.up.set()
+            await self._running(REACHED_SECONDS)
+        return self.server.running or kill.kind is not Kind.SYSCALL
 
-    async def _dies(self) -> bool:
-        """Whether it comes to its system call."""
+    async def _running(self, seconds: float) -> None:
+        """Until so much time has passed, or it has ended."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(REACHED_SECONDS):
+            async with asyncio.timeout(seconds):
                 while self.server.running:
                     await passing(0.005)
-        return not self.server.running
 
     async def _die(self, kill: Kill) -> None:
+        """At once, or on its way out, or with the power of its disk."""
         self.world.up.clear()
-        kind = Kind.RANDOM if kill.kind is Kind.SYSCALL else kill.kind
-        if kind is Kind.POWER:
-            assert self.disk is not None
-            self.world.disk_fails = True
-            self.disk.cut()
-            await passing(self.chance.uniform(0, 0.1))
+        name = kill.kind.value + (" (at the start)" if kill.starting and kill.kind is Kind.POWER else "")
+        match kill.kind:
+            case Kind.STOP:
+                self.world.stops = True
+                self.server.end()
+                await passing(self.chance.uniform(0, STOP_SECONDS))
+            case Kind.POWER:
+                assert self.disk is not None
+                self.world.dark = True
+                self.disk.cut()
+            case Kind.SYSCALL:
+                name = f"{Kind.RANDOM.value} ({kill.call} not reached)"
         self.server.close()
-        self.kills[kind.value + (" (at the start)" if kill.starting and kind is Kind.POWER else "")] += 1
-        if kind is Kind.POWER and self.disk is not None:
+        if kill.kind is Kind.POWER and self.disk is not None:
             await asyncio.to_thread(self.disk.back)
-            self.world.disk_fails = False
+        await self._dead(name)
+        self.world.stops = self.world.dark = False
+
+    async def _dead(self, name: str) -> None:
+        self.world.up.clear()  # if it came to its end by itself
+        self.kills[name] += 1
         await self._look()
 
     async def _look(self) -> None:
         """Is the file whole, as it lies there with its log?"""
-        self.world.up.clear()
         if (self.data / "queuesvc.db").exists():
             checked = await asyncio.to_thread(check_store, self.data / "queuesvc.db")
             self.faults += [f"check: {finding}, after {self.at}" for finding in checked.findings]
@@ -238,13 +251,9 @@ def here(stats: dict[str, int]) -> int:
 
 async def passing(seconds: float) -> None:
     """The load goes on for so long: the moment of a kill is drawn, not waited for."""
-    loop = asyncio.get_running_loop()
-    moment = loop.create_future()
-    timer = loop.call_later(seconds, moment.set_result, None)
-    try:
-        await moment
-    finally:
-        timer.cancel()
+    moment = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, moment.set)
+    await moment.wait()
 
 
 async def set_up(server: Server) -> None:

@@ -28,8 +28,10 @@ class World:
     history: History
     up: asyncio.Event = field(default_factory=asyncio.Event)
     over: bool = False
-    disk_fails: bool = False
-    """whether the broker may answer 503"""
+    stops: bool = False
+    """whether the broker may answer 503, because it was told to stop"""
+    dark: bool = False
+    """whether the power is gone: a machine without power answers nothing, so nothing that is read counts"""
     faults: list[str] = field(default_factory=list)
     """answers that should not be"""
     tags: int = 0
@@ -97,11 +99,13 @@ class Client:
             answer = await self.calls.call(method, path, body, headers)
         except (OSError, TimeoutError) as error:
             raise Unanswered(str(error)) from error
+        if self.world.dark:
+            raise Unanswered("the power is gone")
         if answer.status in refusals:
             self.world.history.end(op, Outcome.REFUSED)
             return None
         if answer.status >= 300:
-            if answer.status != UNAVAILABLE or not self.world.disk_fails:
+            if answer.status != UNAVAILABLE or not self.world.stops:
                 self.world.faults.append(f"answer: {method} {path}: {answer.status} {answer.body.decode()}")
             raise Unanswered(answer.body.decode())
         return answer

@@ -1,4 +1,4 @@
-"""How a broker's life ends: at a moment, at a system call, while it starts, or with the power of its disk."""
+"""How a broker's life ends: at a moment, while it starts or stops, at a system call, or with the power of its disk."""
 
 import random
 import shutil
@@ -18,6 +18,8 @@ class Kind(Enum):
     """SIGKILL at a moment"""
     START = "start"
     """SIGKILL while it starts: it reads and mends what the kill before left"""
+    STOP = "stop"
+    """SIGKILL on its way out, after SIGTERM"""
     SYSCALL = "syscall"
     """SIGKILL as it makes its so-many-th system call of a kind, counted from its start"""
     POWER = "power"
@@ -25,25 +27,33 @@ class Kind(Enum):
 
 
 WAYS: Final = {
-    "random": (Kind.RANDOM, Kind.START),
+    "random": (Kind.RANDOM, Kind.START, Kind.STOP),
     "syscall": (Kind.SYSCALL,),
     "power": (Kind.POWER,),
     "all": tuple(Kind),
 }
-OFTEN: Final = {Kind.RANDOM: 3, Kind.START: 1, Kind.SYSCALL: 4, Kind.POWER: 2}
-CALLS: Final = {"fdatasync": 80, "pwrite64": 400, "ftruncate": 8}
+OFTEN: Final = {Kind.RANDOM: 3, Kind.START: 1, Kind.STOP: 1, Kind.SYSCALL: 4, Kind.POWER: 2}
+CALLS: Final = {"fdatasync": 80, "pwrite64": 1000, "ftruncate": 6}
 """What SQLite writes with, and the highest number at which to strike."""
+AT_START: Final = 12
+"""Up to this number about the calls of a start."""
 LONGEST_SECONDS: Final = 0.8
 START_SECONDS: Final = 0.7
 """About how long a broker takes to start."""
+LULL_SECONDS: Final = 0.5
+"""In a lull the broker removes what was purged, empties its log and gives space back."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """`seconds` into the load, or, with `starting`, into the start; or at the `number`-th `call`."""
+    """`seconds` into the load, or, with `starting`, into the start; or at the `number`-th `call`.
+
+    With `lull` the load stops for so long before.
+    """
 
     kind: Kind
     seconds: float = 0
+    lull: float = 0
     starting: bool = False
     call: str = ""
     number: int = 0
@@ -57,12 +67,13 @@ class Kill:
 def draw(chance: random.Random, kinds: tuple[Kind, ...]) -> Kill:
     """One of these kinds, and its moment."""
     (kind,) = chance.choices(kinds, [OFTEN[kind] for kind in kinds])
+    lull = chance.uniform(0, LULL_SECONDS) if chance.random() < 0.3 else 0
     if kind is Kind.SYSCALL:
         call = chance.choice([*CALLS, "fdatasync", "pwrite64"])
-        # As many among the first ten as among the tens after.
-        return Kill(kind, call=call, number=int(CALLS[call] ** chance.random()))
+        most = min(AT_START, CALLS[call]) if chance.random() < 0.3 else CALLS[call]
+        return Kill(kind, seconds=chance.uniform(0, 2), lull=lull, call=call, number=chance.randint(1, most))
     starting = kind is Kind.START or (kind is Kind.POWER and chance.random() < 0.2)
-    return Kill(kind, chance.uniform(0, START_SECONDS if starting else LONGEST_SECONDS), starting)
+    return Kill(kind, chance.uniform(0, START_SECONDS if starting else LONGEST_SECONDS), lull, starting)
 
 
 def possible(kinds: tuple[Kind, ...]) -> tuple[tuple[Kind, ...], list[str]]:

@@ -115,8 +115,12 @@ class Server:
 
     def stop(self) -> int:
         """Ask it to stop (SIGTERM), wait until it has, and return its exit code."""
-        self._signal(signal.SIGTERM)
+        self.end()
         return self.wait()
+
+    def end(self) -> None:
+        """Ask it to stop, and do not wait for it."""
+        self._signal(signal.SIGTERM)
 
     def wait(self) -> int:
         """Wait until it has ended, and return its exit code."""
