@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -216,17 +216,21 @@ class Round:
         """Acknowledge all there is, the dead too; waits for leases and delays. The statistics after that."""
         calls = Calls(self.server.port)
         client = Client(self.world, calls)
+        stats: Stats = {}
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
-                while filled := {name: kept for name, kept in (await client.stats()).items() if here(kept)}:
-                    for name in filled.keys() & QUEUES.keys():
-                        await self._drain(client, name, filled[name]["dead"])
-                    if not filled.keys() & QUEUES.keys():
+                while True:
+                    stats = await client.stats()
+                    filled = {name: stats[name] for name in QUEUES.keys() & stats.keys() if here(stats[name])}
+                    if not filled:
                         break
+                    for name, kept in filled.items():
+                        await self._drain(client, name, kept["dead"])
         except TimeoutError:
             self.faults.append("stuck: messages that nobody gets, long after every lease")
+        except Unanswered as error:
+            self.faults.append(f"stuck: {error}")
         finally:
-            stats = await client.stats()
             await calls.close()
         return stats
 
@@ -244,7 +248,7 @@ class Round:
             await calls.close()
 
 
-def here(stats: dict[str, int]) -> int:
+def here(stats: Mapping[str, int]) -> int:
     """How many messages a queue holds."""
     return stats["ready"] + stats["leased"] + stats["delayed"] + stats["dead"]
 

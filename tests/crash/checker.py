@@ -224,7 +224,7 @@ def _lost(book: Book, stats: Stats) -> Iterator[Copy]:
         if book.is_there(copy) and not copy.ends() and not book.may_have_ended(copy):
             gone[circle(copy.origin)].append(copy)
     for name, copies in gone.items():
-        leaks = sum(leaked(book, queue, stats[queue]) for queue in QUEUES if circle(queue) == name)
+        leaks = sum(leaked(book, queue, stats[queue]) for queue in stats if queue in QUEUES and circle(queue) == name)
         yield from copies[leaks:]
 
 

@@ -29,6 +29,9 @@ def check_counters(book: Book, stats: Stats) -> Iterator[Fault]:
     yield from check_conservation(stats)
     bounds = _bounds(book)
     for name in QUEUES:
+        if name not in stats:
+            yield Fault("counters", f"{name} is gone, with all its counters")
+            continue
         queue = stats[name]
         if any(queue[state] for state in HERE) or queue["bytes"]:
             yield Fault("counters", f"{name} is not empty: {dict(queue)}")
