@@ -23,6 +23,9 @@ def main() -> int:
     parser.add_argument("--how", choices=sorted(WAYS), default="all")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument(
+        "--durability", choices=["full", "relaxed"], default="full", help="relaxed is to lose by power losses"
+    )
+    parser.add_argument(
         "--folder", type=Path, default=None, help="where stores and histories go (else a temporary one)"
     )
     given = parser.parse_args()
@@ -35,7 +38,7 @@ def main() -> int:
         return 2
     begun = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="crash-", dir=given.folder))
-    report = asyncio.run(campaign(folder, given.kills, kinds, seed, say))
+    report = asyncio.run(campaign(folder, given.kills, kinds, seed, say, given.durability))
     print(report, f"in {time.monotonic() - begun:.0f} s", sep="\n", flush=True)
     if report.faults:
         print(*report.some(SAID_OF_A_KIND), f"seed {seed}; what was left is in {folder}", sep="\n")

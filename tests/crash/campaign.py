@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import httpx2
 
+from queuesvc.store.interface import Durability
 from queuesvc.store.sqlite.check.checker import check_store
 from tests.crash.checker import check
 from tests.crash.client import Client, Unanswered, World
@@ -34,7 +35,9 @@ DRAIN_SECONDS = 60.0
 Say = Callable[[str], None]
 
 
-async def campaign(folder: Path, kills: int, kinds: tuple[Kind, ...], seed: int, say: Say) -> Report:
+async def campaign(
+    folder: Path, kills: int, kinds: tuple[Kind, ...], seed: int, say: Say, durability: Durability = "full"
+) -> Report:
     """So many kills of these kinds. Stops after the first round that found something; its files stay in the folder."""
     report = Report()
     while report.killed < kills and not report.faults:
@@ -43,16 +46,16 @@ async def campaign(folder: Path, kills: int, kinds: tuple[Kind, ...], seed: int,
         room.mkdir(parents=True)
         chance = random.Random(f"{seed}/{number}")
         left = min(KILLS_A_ROUND, kills - report.killed)
-        report.add(await play(room, [draw(chance, kinds) for _ in range(left)], chance))
+        report.add(await play(room, [draw(chance, kinds) for _ in range(left)], chance, durability))
         say(f"{report.killed} of {kills} kills: {report.short()}")
     return report
 
 
-async def play(room: Path, kills: list[Kill], chance: random.Random) -> Report:
+async def play(room: Path, kills: list[Kill], chance: random.Random, durability: Durability = "full") -> Report:
     """One round of these kills."""
     power = any(kill.kind is Kind.POWER for kill in kills)
     with _store(room, power) as (data, disk), (room / "history.jsonl").open("wb", buffering=0) as lines:
-        return await Round(data, disk, chance, lines).run(kills)
+        return await Round(data, disk, chance, lines, durability).run(kills)
 
 
 @contextlib.contextmanager
@@ -73,6 +76,7 @@ class Round:
     disk: Disk | None
     chance: random.Random
     lines: BinaryIO
+    durability: Durability = "full"
     kills: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     at: str = "before the first kill"
@@ -80,7 +84,7 @@ class Round:
     async def run(self, kills: list[Kill]) -> Report:
         """Under load, killed so, then emptied and judged."""
         room = Path(self.lines.name).parent
-        self.server = Server(self.data, log_file=room / "broker.log")
+        self.server = Server(self.data, ["--durability", self.durability], log_file=room / "broker.log")
         self.world = World(0, self.chance, History(self.lines))
         try:
             await asyncio.to_thread(self.server.start)

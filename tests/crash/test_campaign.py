@@ -12,7 +12,7 @@ import pytest
 
 from tests.crash.campaign import campaign, play
 from tests.crash.checker import KINDS
-from tests.crash.kills import WAYS, draw, possible
+from tests.crash.kills import WAYS, Kill, Kind, draw, possible
 from tests.crash.report import Report
 
 LONG_KILLS = int(os.environ.get("CRASH_KILLS", "150"))
@@ -26,6 +26,18 @@ async def test_killed_once_in_each_way_it_keeps_what_it_promised(tmp_path: Path)
     report = await play(tmp_path, [draw(chance, (kind,)) for kind in kinds], chance)
     nothing_wrong(report)
     assert report.killed >= len(kinds)
+    assert report.figures["deliveries"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+async def test_it_finds_what_a_relaxed_broker_loses_with_the_power(tmp_path: Path) -> None:
+    kinds, missing = possible(WAYS["power"])
+    if not kinds:
+        pytest.skip(missing[0])
+    report = await play(tmp_path, [Kill(Kind.POWER, seconds=0.5)] * 3, random.Random(SEED), "relaxed")
+    assert report.figures["lost"] > 0, report
+    assert not [fault for fault in report.faults if fault.startswith("check")], "what is there is whole"
 
 
 @pytest.mark.slow
@@ -35,15 +47,16 @@ async def test_killed_again_and_again_it_keeps_what_it_promised(how: str, tmp_pa
     kinds, missing = possible(WAYS[how])
     if not kinds:
         pytest.skip(missing[0])
-    nothing_wrong(await campaign(tmp_path, LONG_KILLS // 3, kinds, SEED, print))
+    report = await campaign(tmp_path, LONG_KILLS // 3, kinds, SEED, print)
+    nothing_wrong(report)
+    # There was load, calls were cut off, and messages came again.
+    figures = report.figures
+    assert figures["acknowledged"] > 10 * report.killed
+    assert figures["deliveries"] > figures["delivered"] > 0
+    assert figures["unknown"] > 0
+    assert figures["duplicated"] > 0
 
 
 def nothing_wrong(report: Report) -> None:
     assert not report.faults, f"seed {SEED}: {report}\n" + "\n".join(report.some(5))
-    figures = report.figures
-    assert {figures[kind] for kind in KINDS} == {0}
-    # There was load, calls were cut off, and messages came again.
-    assert figures["acknowledged"] > 100
-    assert figures["deliveries"] > figures["delivered"] > 100
-    assert figures["unknown"] > 0
-    assert figures["duplicated"] > 0
+    assert {report.figures[kind] for kind in KINDS} == {0}
