@@ -180,19 +180,23 @@ def test_a_file_or_directory_that_is_read_only(data: Path, what: str) -> None:
     assert what in line
 
 
+WITHOUT_ROOTS_RIGHTS = ["setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["", "queuesvc.db", "queuesvc.lock"])
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"),
+    reason="another user's file takes root to make, and setpriv not to be it",
+)
+@pytest.mark.parametrize("what", ["", "queuesvc.db", "queuesvc.lock", "no file yet"])
 def test_files_of_another_user(data: Path, what: str) -> None:
-    if os.geteuid() or not shutil.which("setpriv"):
-        pytest.skip("another user's file takes root to make, and setpriv not to be it")
-    if what:
-        os.chmod(data / what, 0o600)
-        os.chown(data / what, 12345, 12345)
-    else:
-        os.chmod(data, 0o700)
-        os.chown(data, 12345, 12345)
-    words = ["setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search"]
-    assert "for the broker's user" in said(data, *words)
+    if what == "no file yet":
+        for file in data.glob("queuesvc.db*"):
+            file.unlink()
+    theirs = data / what if (data / what).exists() else data
+    theirs.chmod(0o600 if theirs.is_file() else 0o755 if what else 0o700)
+    os.chown(theirs, 12345, 12345)
+    assert "for the broker's user" in said(data, *WITHOUT_ROOTS_RIGHTS)
 
 
 LOCK = """

@@ -29,7 +29,7 @@ ADVICE: Final = {
     sqlite3.SQLITE_NOTADB: "this is no database, or its beginning is damaged: go on from a backup (queuesvc restore)",
     sqlite3.SQLITE_BUSY: "another program has the file locked: end it (fuser names it), only the broker may open it",
     sqlite3.SQLITE_READONLY: "the file, its directory or the file system must be made writable for the broker's user",
-    sqlite3.SQLITE_CANTOPEN: "the broker's user must be able to read and write the directory and the files in it",
+    sqlite3.SQLITE_CANTOPEN: "directory and files must be readable and writable for the broker's user",
     sqlite3.SQLITE_NOMEM: "the machine has no memory left for the broker",
 }
 SYSTEM_ADVICE: Final = {

@@ -102,8 +102,9 @@ def _alone(path: Path) -> sqlite3.Connection:
 
 def close_untouched(connection: sqlite3.Connection, path: Path) -> None:
     """Close a connection that writes so that nothing is: the last one to close would bring the log into the file."""
-    with contextlib.closing(_connect(path)) as other:
-        with contextlib.suppress(sqlite3.Error):
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(sqlite3.Error):  # there may be nothing yet
+            other = stack.enter_context(contextlib.closing(_connect(path)))
             other.execute("PRAGMA schema_version").fetchone()
         connection.close()
 

@@ -123,8 +123,10 @@ def _put_in_place(new: Path, data: Path) -> None:
     file = data / FILE
     if file.exists():
         # What its log holds belongs to it alone: into the file with it, or, if that can't be, out of the way.
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(file)) as old:
-            old.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        # (Of a damaged one that would be only what comes before the damage.)
+        if find_broken(file) is None:
+            with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(file)) as old:
+                old.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         for ending in ("-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 os.replace(data / f"{FILE}{ending}", data / f"{REPLACED}{ending}")

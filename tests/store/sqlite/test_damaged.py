@@ -11,6 +11,7 @@ from queuesvc.store.interface import StoreRefused
 from queuesvc.store.sqlite import wal
 from queuesvc.store.sqlite.check.checker import check_store
 from queuesvc.store.sqlite.migrations import known
+from queuesvc.store.sqlite.restoring import restore
 from queuesvc.store.sqlite.store import SqliteStore
 from queuesvc.store.sqlite.sums import matrix_of, own_sums, sums_of
 from tests.support.brokers import to_queue
@@ -367,6 +368,17 @@ async def test_a_newer_store_that_was_killed_is_left_as_it_is(tmp_path: Path) ->
     shutil.copytree(file.parent, tmp_path / "newer")
     db.close()
     assert f"version 99, newer than this program's {len(known())}" in await refusal(tmp_path / "newer" / "queuesvc.db")
+
+
+async def test_a_restore_over_a_damaged_store_keeps_that_as_it_was(tmp_path: Path) -> None:
+    """Who will look into the damage needs the log as it is, not what SQLite makes of it."""
+    file, backup = await killed(tmp_path / "data"), await closed(tmp_path / "other")
+    flip(log_of(file), 32 + 5 * FRAME + 500)
+    before = contents(file.parent)
+    restore(backup, file.parent, force=True)
+    kept = {name: (file.parent / name.replace(".db", ".db.replaced")).read_bytes() for name in before}
+    assert kept == before
+    assert len(await stored(file)) == 200
 
 
 @pytest.mark.parametrize("name", ["queuesvc.db", "queuesvc.db-wal"])
