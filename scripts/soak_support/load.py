@@ -216,9 +216,11 @@ class Load:
                 pass  # the lease runs out
             case 4:
                 acks, publishes = [{"queue": queue, "receipts": receipts}], [{"queue": "slow", "body": "done"}]
-                await self._call(calls, "POST", "/v1/transactions", {"acks": acks, "publishes": publishes})
-                self.acked[queue] += len(receipts)
-                self.published["slow"] += 1
+                both = {"acks": acks, "publishes": publishes}
+                # While publishes are refused it waits, perhaps for longer than its leases last (409).
+                if (await self._call(calls, "POST", "/v1/transactions", both, may_be=(409,))).status == 200:
+                    self.acked[queue] += len(receipts)
+                    self.published["slow"] += 1
             case _:
                 return receipts
         return []
@@ -242,13 +244,19 @@ class Load:
         await calls.close()
 
     async def _call(
-        self, calls: Calls, method: str, path: str, body: object = b"", headers: dict[str, str] | None = None
+        self,
+        calls: Calls,
+        method: str,
+        path: str,
+        body: object = b"",
+        headers: dict[str, str] | None = None,
+        may_be: tuple[int, ...] = (),
     ) -> Answered:
-        """A call that succeeds; one that is refused for the moment (429, 503) is tried again after a second."""
+        """A call that succeeds, or `may_be` so; refused for the moment (429, 503), it is tried again after a second."""
         while True:
             answer = await calls.call(method, path, body, headers)
             self.calls += 1
-            if answer.status < 300:
+            if answer.status < 300 or answer.status in may_be:
                 return answer
             if answer.status not in (429, 503):
                 raise Failed(f"{method} {path}: {answer}")
