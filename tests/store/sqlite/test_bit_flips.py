@@ -19,7 +19,9 @@ from queuesvc.domain import commands as c
 from queuesvc.domain.replies import Received
 from queuesvc.store.interface import StoreBroken, StoreRefused, StoreUnavailable
 from queuesvc.store.keeping import CannotKeep
+from queuesvc.store.sqlite import wal
 from queuesvc.store.sqlite.check.checker import check_store
+from tests.store.sqlite.test_damaged import FRAME, flip, killed
 from tests.support.lived_in import live
 from tests.support.picture import picture_of
 from tests.support.stores import Hand, OneReceive
@@ -87,3 +89,34 @@ async def test_whatever_bit_flips_nothing_but_the_two_refusals_gets_out(tmp_path
         shutil.rmtree(data)
     print(f"seed {SEED}, {FLIPS} flips in {size:,} bytes:", dict(counted.most_common()))
     assert counted["refused at the start"] > 0
+
+
+@pytest.mark.parametrize("flips", [60, pytest.param(4 * FLIPS, marks=pytest.mark.slow)])
+async def test_no_bit_of_the_log_flips_unnoticed(tmp_path: Path, flips: int) -> None:
+    """Of what was committed; without the index, which a power loss takes, of all but the end of the last two."""
+    file = await killed(tmp_path / "data", batches=60)
+    log = wal.log_of(file)
+    size = log.stat().st_size
+    before_last = commits(log)[-2]
+    chance = random.Random(SEED)
+    for at in (chance.randrange(size) for _ in range(flips // 2)):
+        assert flipped(file, at, chance.randrange(8)), f"seed {SEED}: byte {at} of {size}"
+    wal.index_of(file).unlink()
+    for at in (chance.randrange(before_last) for _ in range(flips // 2)):
+        assert flipped(file, at, chance.randrange(8)), f"seed {SEED}: byte {at} of {size}, without the index"
+    assert wal.find_broken(file) is None
+
+
+def flipped(file: Path, at: int, bit: int) -> wal.Broken | None:
+    """What is found of a flip, which is undone again."""
+    flip(wal.log_of(file), at, bit)
+    try:
+        return wal.find_broken(file)
+    finally:
+        flip(wal.log_of(file), at, bit)
+
+
+def commits(log: Path) -> list[int]:
+    """Where in a log each commit's last frame begins."""
+    content = log.read_bytes()
+    return [at for at in range(32, len(content), FRAME) if any(content[at + 4 : at + 8])]
