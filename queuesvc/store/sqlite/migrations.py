@@ -5,10 +5,13 @@ They stand in the project's `migrations/sqlite/` and go into the wheel as `queue
 
 import re
 import sqlite3
+from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from queuesvc.store.interface import StoreRefused
@@ -77,13 +80,18 @@ def schema(connection: sqlite3.Connection) -> dict[str, str]:
     return dict(found)
 
 
-def expected_schema(version: int) -> dict[str, str]:
+def expected_schema(version: int) -> Mapping[str, str]:
     """The same of a store that was brought to a version by the migrations of this program."""
+    return _schema_of(tuple(known()[:version]))
+
+
+@cache
+def _schema_of(migrations: tuple[Migration, ...]) -> Mapping[str, str]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        for migration in known()[:version]:
+        for migration in migrations:
             _apply(connection, migration)
-        return schema(connection)
+        return MappingProxyType(schema(connection))
     finally:
         connection.close()
 

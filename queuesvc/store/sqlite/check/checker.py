@@ -7,7 +7,7 @@ then the rules: what a rule's statement selects is what breaks it. So a rule is 
 import contextlib
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,7 +100,7 @@ def _check(connection: sqlite3.Connection, version: int, findings: list[str]) ->
     return Counts(*connection.execute(SETUP["counts"]).fetchone())
 
 
-def _differences(found: dict[str, str], expected: dict[str, str]) -> list[str]:
+def _differences(found: dict[str, str], expected: Mapping[str, str]) -> list[str]:
     names = sorted(found.keys() | expected.keys())
     differing = [name for name in names if found.get(name) != expected.get(name)]
     return [f"schema: {name} is not as this program's migrations make it" for name in differing]
