@@ -301,6 +301,18 @@ def test_a_directory_whose_own_name_is_not_on_the_disk_is_not_begun_in(tmp_path:
     assert "Input/output error: look for disk errors" in said
 
 
+@pytest.mark.slow
+def test_a_file_system_that_knows_no_fsync_of_directories_is_no_bad_disk(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    server = Server(tmp_path / "data", python=python_that_fails(tmp_path, "fsync", "EINVAL", tmp_path / "data"))
+    try:
+        with httpx2.Client(base_url=server.start().url) as http:
+            assert http.put("/v1/queues/q", json={}).status_code == 201
+        assert server.stop() == 0
+    finally:
+        server.close()
+
+
 @pytest.mark.parametrize(
     ("calls", "name", "words"),
     [
