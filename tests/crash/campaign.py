@@ -13,6 +13,8 @@ import httpx2
 
 from queuesvc.store.interface import Durability
 from queuesvc.store.sqlite.check.checker import check_store
+from queuesvc.store.sqlite.store import FILE
+from queuesvc.store.sqlite.wal import index_of
 from tests.crash.checker import check
 from tests.crash.client import Client, Unanswered, World
 from tests.crash.counters import Stats, check_conservation
@@ -181,7 +183,8 @@ class Round:
             case Kind.POWER:
                 assert self.disk is not None
                 self.world.dark = True
-                self.disk.cut()
+                index = index_of(self.data / FILE)
+                self.disk.cut(*[index] if index.exists() and self.chance.random() < 0.5 else [])
             case Kind.SYSCALL:
                 name = f"{Kind.RANDOM.value} ({kill.call} not reached)"
         self.server.close()
@@ -191,15 +194,19 @@ class Round:
         self.world.stops = self.world.dark = False
 
     async def _dead(self, name: str) -> None:
-        self.world.up.clear()  # if it came to its end by itself
+        # It may have come to its end by itself.
+        self.world.up.clear()
+        self.server.close()
         self.kills[name] += 1
         await self._look()
 
     async def _look(self) -> None:
         """Is the file whole, as it lies there with its log?"""
-        if (self.data / "queuesvc.db").exists():
-            checked = await asyncio.to_thread(check_store, self.data / "queuesvc.db")
-            self.faults += [f"check: {finding}, after {self.at}" for finding in checked.findings]
+        if (self.data / FILE).exists():
+            checked = await asyncio.to_thread(check_store, self.data / FILE)
+            # That the newest are missing is what a relaxed store may lose with the power.
+            said = [finding for finding in checked.findings if self.durability == "full" or finding[:4] != "log:"]
+            self.faults += [f"check: {finding}, after {self.at}" for finding in said]
 
     # --- the end -------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """A client: one connection, each call noted in the history before it is sent and when its answer is there."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,8 @@ class World:
                     await step(client)
                 except Unanswered:
                     await client.calls.close()
+            with contextlib.suppress(Unanswered):
+                await client.settle(How.ACK, client.held)
         finally:
             await client.calls.close()
 

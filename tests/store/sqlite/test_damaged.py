@@ -317,6 +317,9 @@ async def test_a_relaxed_store_lost_its_newest_commits(tmp_path: Path) -> None:
     frames = (log_of(file).stat().st_size - 32) // FRAME
     flip(log_of(file), 32 + (frames // 2) * FRAME + 200)
     assert "durability = relaxed" in await refusal(file)
+    checked = check_store(file)
+    assert len(checked.findings) == 1, "the rest is looked at, too, and it is whole"
+    assert checked.counts is not None
     store = SqliteStore(file.parent, durability="relaxed")
     await store.open()
     await store.close()

@@ -37,10 +37,14 @@ def check_store(path: Path) -> Checked:
     if not path.is_file():
         raise CannotKeep(f"there is no file {path}")
     with _nobody_runs_on(path):
-        if (broken := find_broken(path)) is not None:
-            return Checked(0, [f"log: {broken.what}"], None)
+        broken = find_broken(path)
+        of_log = [] if broken is None else [f"log: {broken.what}"]
+        if broken is not None and not broken.newest:
+            return Checked(0, of_log, None)
+        # Where only the newest commits are missing, the rest can be looked at.
         with _reading(path) as connection:
-            return _check_whole(path, connection)
+            checked = _check_whole(path, connection)
+            return Checked(checked.version, [*of_log, *checked.findings], checked.counts)
 
 
 def _check_whole(path: Path, connection: sqlite3.Connection) -> Checked:
