@@ -28,7 +28,7 @@ class Scale:
 
 
 SHORT = Scale(seconds=0.4, many=30, idle=300, waiters=300, rounds=2)
-LONG = Scale(seconds=8, many=1000, idle=15_000, waiters=15_000, rounds=8)
+LONG = Scale(seconds=5, many=1000, idle=15_000, waiters=15_000, rounds=5)
 
 
 class Wire(asyncio.Protocol):
