@@ -10,7 +10,8 @@ from functools import partial
 from typing import BinaryIO
 
 from queuesvc.broker.clock import Clock
-from queuesvc.broker.committer import Answer, Committer, unavailable
+from queuesvc.broker.committer import Committer
+from queuesvc.broker.line import Answer, unavailable
 from queuesvc.broker.meter import Meter
 from queuesvc.broker.tokens import Tokens, new_token
 from queuesvc.broker.waiters import Waiter, Waiters

@@ -8,22 +8,18 @@ serves those it can.
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Collection
 
+from queuesvc.broker.line import Answer, Item, Line, Question, unavailable
 from queuesvc.broker.meter import Meter
 from queuesvc.broker.waiters import Waiter, Waiters
 from queuesvc.domain import commands as c
-from queuesvc.domain.errors import Code, Refused
-from queuesvc.domain.replies import Published, Received, Reply, Settled, Transacted
+from queuesvc.domain.errors import Refused
+from queuesvc.domain.replies import Received
 from queuesvc.store.interface import Applied, Store, StoreBroken, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
-BATCH_COMMANDS = 1000
-BATCH_BYTES = 16 * 1024 * 1024
-BACKLOG_COMMANDS = 20_000
-BACKLOG_BYTES = 128 * 1024 * 1024
 # Upkeep: how long nothing must have been written to call it idle, the pause between
 # two steps of it, and how often to look for it while there is no idleness.
 IDLE_SECONDS = 0.25
@@ -34,36 +30,8 @@ ASKED_SECONDS = 0.002
 # After a batch that could not be stored, how long what time does waits for the next.
 RETRY_SECONDS = 1.0
 
-Answer = asyncio.Future[Reply]
-Item = tuple[c.Command, Answer]
 NOTHING = Received()
 BROKEN = "the store is broken: the broker must be started again"
-
-
-def unavailable(why: str) -> Refused:
-    """503: try again in a second."""
-    return Refused(Code.UNAVAILABLE, why, retry_after_seconds=1)
-
-
-def _weight(command: c.Command | c.Query) -> int:
-    """About how many bytes a command keeps in memory while it waits."""
-    if isinstance(command, c.Transaction):
-        parts: list[c.Command] = [*command.acks, *command.nacks, *command.publishes]
-        return 200 + sum(_weight(part) for part in parts)
-    if isinstance(command, c.Publish):
-        return sum(len(envelope.body) + len(envelope.properties) + 200 for envelope in command.envelopes)
-    if isinstance(command, c.Ack | c.Nack | c.Extend):
-        return 200 + 100 * len(command.receipts)
-    if isinstance(command, c.Release | c.Redrive):
-        return 200 + 100 * len(command.ids or ())
-    if isinstance(command, c.PutDefinitions):
-        return 200 + 1000 * (len(command.exchanges) + len(command.queues) + len(command.bindings))
-    return 200
-
-
-def _stored(published: Published) -> int:
-    """How many messages were published now, and not before."""
-    return 0 if published.duplicate else sum(not result.original_at for result in published.results)
 
 
 class Committer:
@@ -74,8 +42,7 @@ class Committer:
         self._waiters = waiters
         self._meter = meter
         self._now = now
-        self._line: deque[tuple[c.Command | c.Query, Answer, int]] = deque()
-        self._line_bytes = 0
+        self._line = Line()
         self._under_way: list[Item] = []
         self._unserved: Collection[str] = ()
         self._impatient: list[Waiter] = []
@@ -111,24 +78,18 @@ class Committer:
         if self._retry_at and isinstance(command, c.GROWING) and time.monotonic() < self._retry_at:
             # Each try on a full disk costs a rebuild from the file: one a second is enough.
             raise unavailable("the store could not be written to a moment ago")
-        weight = _weight(command)
-        if len(self._line) >= BACKLOG_COMMANDS or self._line_bytes + weight > BACKLOG_BYTES:
-            raise unavailable("too much is waiting to be written")
-        return self._append(command, weight)
+        self._check_open()
+        answer = self._line.put(command)
+        self.wake()
+        return answer
 
     def undeliver(self, queue: str, lease: int) -> Answer:
         """Take back a lease that reached nobody. No line is too long for it: there are no more of them than leases."""
-        answer = self._append(c.Undeliver(queue, lease), 0)
+        self._check_open()
+        answer = self._line.append(c.Undeliver(queue, lease))
+        self.wake()
         # Often nobody awaits it, and then a failure is nothing new: the lease runs out in its time.
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return answer
-
-    def _append(self, command: c.Command | c.Query, weight: int) -> Answer:
-        self._check_open()
-        answer: Answer = asyncio.get_running_loop().create_future()
-        self._line.append((command, answer, weight))
-        self._line_bytes += weight
-        self.wake()
         return answer
 
     def join(self, waiter: Waiter, patient: bool) -> None:
@@ -142,20 +103,6 @@ class Committer:
     def _check_open(self) -> None:
         if self.broken.is_set():
             raise unavailable(BROKEN)
-
-    def _take(self) -> tuple[list[Item], list[tuple[c.Query, Answer]]]:
-        commands: list[Item] = []
-        queries: list[tuple[c.Query, Answer]] = []
-        weight = 0
-        while self._line and len(commands) < BATCH_COMMANDS and weight < BATCH_BYTES:
-            item, answer, weighs = self._line.popleft()
-            weight += weighs
-            if isinstance(item, c.Query):
-                queries.append((item, answer))
-            else:
-                commands.append((item, answer))
-        self._line_bytes -= weight
-        return commands, queries
 
     # --- the work -------------------------------------------------------------------
 
@@ -186,7 +133,7 @@ class Committer:
         self._awake = False
 
     async def _turn(self) -> None:
-        commands, queries = self._take()
+        commands, questions = self._line.take()
         self._under_way = commands
         impatient, self._impatient = self._impatient, []
         self._unserved = ()
@@ -199,14 +146,7 @@ class Committer:
                 self._impatient.append(waiter)  # its turn comes with the next batch
             elif self._waiters.leave(waiter) and not waiter.answer.done():
                 waiter.answer.set_result(NOTHING)
-        queries.reverse()
-        began = time.perf_counter()
-        while queries:
-            await self._answer(*queries.pop())
-            if time.perf_counter() - began > ASKED_SECONDS:
-                break
-        # Pages are large: the next is read when these are written, and behind whatever else has come by then.
-        self._line.extendleft((*question, 0) for question in queries)
+        await self._answer_some(questions)
         if self._line:
             self.wake()
 
@@ -265,15 +205,14 @@ class Committer:
         self.broken.set()
         refusal = unavailable(BROKEN)
         self._refuse(commands, refusal)
-        answers = [answer for _, answer, _ in self._line] + [waiter.answer for waiter in self._waiters.everyone()]
-        self._line.clear()
+        answers = self._line.clear() + [waiter.answer for waiter in self._waiters.everyone()]
         for answer in answers:
             if not answer.done():
                 answer.set_exception(refusal)
 
     def _resolve(self, commands: list[Item], applied: Applied) -> None:
         for (command, answer), reply in zip(commands, applied.replies, strict=True):
-            self._meter_reply(command, reply)
+            self._meter.count_reply(command, reply)
             if answer.done():
                 continue
             if isinstance(reply, Refused):
@@ -294,28 +233,12 @@ class Committer:
             if not answer.done():
                 answer.set_exception(received)
             return
-        self._meter.delivered += len(received.deliveries)
-        if receive.auto_ack:
-            self._meter.acked += len(received.deliveries)
+        self._meter.count_received(receive, received)
         if not answer.done():
             answer.set_result(received)
         elif received.lease:
             # Whoever asked went away during the commit.
             self.undeliver(receive.queue, received.lease)
-
-    def _meter_reply(self, command: c.Command, reply: Reply) -> None:
-        if isinstance(reply, Published):
-            self._meter.published += _stored(reply)
-        elif isinstance(reply, Transacted):
-            self._meter.published += _stored(reply.published)
-            if not reply.published.duplicate:
-                self._meter.acked += reply.acked
-                self._meter.nacked += reply.nacked
-        elif isinstance(reply, Settled):
-            if isinstance(command, c.Ack):
-                self._meter.acked += reply.count
-            elif isinstance(command, c.Nack):
-                self._meter.nacked += reply.count
 
     def _count(self, commands: int, seconds: float) -> None:
         self._meter.commits += 1
@@ -325,6 +248,15 @@ class Committer:
         if not self._upkeep_left:
             self._upkeep_left = True
             self._upkeep_at = self._wrote_at + IDLE_SECONDS
+
+    async def _answer_some(self, questions: list[Question]) -> None:
+        """Pages are large: the next is read when these are written, and behind whatever else has come by then."""
+        began = time.perf_counter()
+        for answered, question in enumerate(questions, 1):
+            await self._answer(*question)
+            if time.perf_counter() - began > ASKED_SECONDS:
+                self._line.put_back(questions[answered:])
+                return
 
     async def _answer(self, query: c.Query, answer: Answer) -> None:
         if answer.done():

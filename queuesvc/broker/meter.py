@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from queuesvc.domain.commands import Ack, Command, Nack, Receive
+from queuesvc.domain.errors import Refused
+from queuesvc.domain.replies import Published, Received, Reply, Settled, Transacted
+
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 COMMIT_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0)
 
@@ -44,3 +48,29 @@ class Meter:
     # commands of a batch, and receives that it served
     batch_commands: Histogram = field(default_factory=lambda: Histogram(BATCH_SIZES))
     commit_seconds: Histogram = field(default_factory=lambda: Histogram(COMMIT_SECONDS))
+
+    def count_reply(self, command: Command, reply: Reply | Refused) -> None:
+        """A command was answered."""
+        if isinstance(reply, Published):
+            self.published += _stored(reply)
+        elif isinstance(reply, Transacted):
+            self.published += _stored(reply.published)
+            if not reply.published.duplicate:
+                self.acked += reply.acked
+                self.nacked += reply.nacked
+        elif isinstance(reply, Settled):
+            if isinstance(command, Ack):
+                self.acked += reply.count
+            elif isinstance(command, Nack):
+                self.nacked += reply.count
+
+    def count_received(self, receive: Receive, received: Received) -> None:
+        """A receive was served."""
+        self.delivered += len(received.deliveries)
+        if receive.auto_ack:
+            self.acked += len(received.deliveries)
+
+
+def _stored(published: Published) -> int:
+    """How many messages were published now, and not before."""
+    return 0 if published.duplicate else sum(not result.original_at for result in published.results)

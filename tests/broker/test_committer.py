@@ -7,6 +7,7 @@ import pytest
 
 from queuesvc.broker import committer
 from queuesvc.broker.broker import Broker
+from queuesvc.broker.line import BACKLOG_BYTES, BACKLOG_COMMANDS, BATCH_BYTES
 from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.replies import Page, Published, Received, Reply
@@ -133,13 +134,13 @@ async def test_a_line_that_is_too_long_is_refused_and_taken_again_when_it_is_wor
     with commits_held_up(folder):
         first = broker.submit(to_queue("q", "first"))
         await until(lambda: not broker._committer._line)
-        line = [broker.submit(to_queue("q", "x")) for _ in range(committer.BACKLOG_COMMANDS)]
+        line = [broker.submit(to_queue("q", "x")) for _ in range(BACKLOG_COMMANDS)]
         with pytest.raises(Refused) as refusal:
             broker.submit(to_queue("q", "one too many"))
     assert (refusal.value.code, refusal.value.extra) == (Code.UNAVAILABLE, {"retry_after_seconds": 1})
     await asyncio.gather(first, *line)
     await publish(broker, "q", "again")
-    assert (await stats_of(broker, "q")).published == committer.BACKLOG_COMMANDS + 2
+    assert (await stats_of(broker, "q")).published == BACKLOG_COMMANDS + 2
 
 
 async def test_a_line_that_holds_too_many_bytes_is_refused(broker: Broker, folder: Path) -> None:
@@ -148,7 +149,7 @@ async def test_a_line_that_holds_too_many_bytes_is_refused(broker: Broker, folde
         first = broker.submit(to_queue("q", "first"))
         await until(lambda: not broker._committer._line)
         line = fill_the_line(broker, to_queue("q", large))
-        assert len(line) == committer.BACKLOG_BYTES // (len(large) + 1000)
+        assert len(line) == BACKLOG_BYTES // (len(large) + 1000)
         small = broker.submit(c.Ack("q", ()))
     await asyncio.gather(first, small, *line)
     assert (await stats_of(broker, "q")).published == len(line) + 1
@@ -161,7 +162,7 @@ async def test_a_lease_nobody_wants_is_given_back_even_when_the_line_is_full(bro
         await until(lambda: bool(broker._waiters._by_receive), "the receive's batch")
         waits.cancel()
         line = fill_the_line(broker, c.Tick())
-        assert len(line) <= committer.BACKLOG_COMMANDS
+        assert len(line) <= BACKLOG_COMMANDS
     with pytest.raises(asyncio.CancelledError):
         await waits
     received = await asyncio.wait_for(broker.receive(c.Receive("q"), 10_000), 10)
@@ -170,7 +171,7 @@ async def test_a_lease_nobody_wants_is_given_back_even_when_the_line_is_full(bro
 
 async def test_a_batch_is_bounded_by_bytes(broker: Broker) -> None:
     before = broker.meter.commits
-    size = committer.BATCH_BYTES // 4
+    size = BATCH_BYTES // 4
     await asyncio.gather(*(broker.submit(to_queue("q", b"x" * size)) for _ in range(12)))
     assert broker.meter.commits - before == 3
 

@@ -226,7 +226,7 @@ async def test_a_revoke_and_a_message_in_one_batch(broker: Broker, folder: Path,
         other = broker.submit(c.Tick())
         await until(lambda: under_way(broker, c.Tick))
         revoked = asyncio.create_task(broker.revoke_token("gone"))
-        await until(lambda: any(isinstance(command, c.RevokeToken) for command, _, _ in broker._committer._line))
+        await until(lambda: any(isinstance(command, c.RevokeToken) for command, _, _ in broker._committer._line._items))
         published = broker.submit(to_queue("q", "x"))
     await asyncio.gather(other, revoked, published)
     with pytest.raises(Refused) as refused:
