@@ -108,7 +108,12 @@ def _connect(url: str, seconds: float = TIMEOUT_SECONDS) -> http.client.HTTPConn
 
 
 def _bearing(token: str | None) -> dict[str, str]:
-    return {} if token is None else {"Authorization": f"Bearer {token}"}
+    """Raises `NoAnswer` for what cannot go into a header: whatever tells of that later says the token with it."""
+    if token is None:
+        return {}
+    if not (token.isascii() and token.isprintable()):
+        raise NoAnswer("the token has a line break or another character in it that no token has: copy it again")
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _body(document: dict[str, Any] | None) -> bytes | None:

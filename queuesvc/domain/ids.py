@@ -16,6 +16,11 @@ TAG_BITS: Final = 26
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
+def is_id(text: str) -> bool:
+    """Whether it has the form of one, be it of this store or another."""
+    return _ID.fullmatch(text) is not None
+
+
 class Ids:
     """Makes and reads the ids of one store, known by its tag (0 to 2^26 - 1)."""
 
@@ -37,6 +42,6 @@ class Ids:
 
     def parse(self, text: str) -> tuple[int, int] | None:
         """`(published_at, first)` of an id of this store, or None."""
-        if _ID.fullmatch(text) is None or text[13:24] != self._tail:
+        if not is_id(text) or text[13:24] != self._tail:
             return None
         return int(text[:8] + text[9:13], 16), int(text[24:], 16)

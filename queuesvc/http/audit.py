@@ -12,7 +12,8 @@ from typing import Any, Final
 from starlette.types import Scope
 
 from queuesvc.domain.errors import Code
-from queuesvc.http.problems import hide_addresses
+from queuesvc.domain.ids import is_id
+from queuesvc.http.problems import hide_secrets
 from queuesvc.http.rates import Bucket
 from queuesvc.http.request_ids import REQUEST_ID
 
@@ -47,7 +48,9 @@ class Entry:
             if type(value) in (bool, int):
                 self.about[name] = value
             elif isinstance(value, str):
-                self.about[name] = hide_addresses(value[:SHOWN_CHARACTERS])
+                # A receipt may stand where a message's id should.
+                known = name != "message" or is_id(value)
+                self.about[name] = hide_secrets(value[:SHOWN_CHARACTERS]) if known else "..."
 
     def read(self, document: Mapping[str, Any]) -> None:
         """What the request's body says of that."""
@@ -67,7 +70,7 @@ class Entry:
             self._write(logging.INFO, code.value, status)
 
     def _write(self, level: int, outcome: str, status: int) -> None:
-        on = " ".join(f"{name}={value}" for name, value in self.about.items())
+        on = " ".join(f"{name}={_said(value)}" for name, value in self.about.items())
         fields = {
             "action": self._action,
             "on": self.about,
@@ -79,6 +82,11 @@ class Entry:
         }
         text = f"{self._action} {on}".rstrip()
         log.log(level, "%s: %s, by %s from %s", text, outcome, self.who, self._client, extra={"fields": fields})
+
+
+def _said(value: object) -> str:
+    """A value in the line's text. In quotes where it could pass for more of the line than it is."""
+    return repr(value) if isinstance(value, str) and " " in value else str(value)
 
 
 _strangers = Bucket(STRANGERS_PER_SECOND, time.monotonic())

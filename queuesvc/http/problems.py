@@ -15,6 +15,7 @@ from starlette.types import Send
 
 from queuesvc.domain.errors import Code, Refused
 from queuesvc.domain.limits import REPLY_PREFIX
+from queuesvc.domain.tokens import PREFIX
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -58,6 +59,7 @@ Head = list[tuple[bytes, bytes]]
 
 log = logging.getLogger("queuesvc.http")
 _REPLY_ADDRESS: Final = re.compile(re.escape(REPLY_PREFIX) + r"[\w-]*")
+_TOKEN: Final = re.compile(PREFIX + r"_([0-9a-f]{16})_[\w-]+")
 
 
 def title(code: Code) -> str:
@@ -81,14 +83,14 @@ def shutting_down() -> Refused:
     return Refused(Code.UNAVAILABLE, "the broker is shutting down", retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
-def hide_addresses(text: str) -> str:
-    """The text for the log: who knows a reply address may answer there."""
-    return _REPLY_ADDRESS.sub(f"{REPLY_PREFIX}...", text)
+def hide_secrets(text: str) -> str:
+    """The text for the log: who knows a reply address may answer there, and a token may stand where a name should."""
+    return _TOKEN.sub(rf"{PREFIX}_\1_...", _REPLY_ADDRESS.sub(f"{REPLY_PREFIX}...", text))
 
 
 def unforeseen(request_id: bytes, method: str, path: str) -> Refused:
     """The `internal-error` for the exception that is being handled, which is told to the log only."""
-    shown, fields = hide_addresses(path), {"request_id": request_id.decode()}
+    shown, fields = hide_secrets(path), {"request_id": request_id.decode()}
     log.exception("request %s failed: %s %s", request_id.decode(), method, shown, extra={"fields": fields})
     return Refused(Code.INTERNAL_ERROR, "this is a fault of the broker's")
 

@@ -106,6 +106,19 @@ def test_what_it_says_where_it_cannot_be_done(server: Server, tmp_path: Path) ->
     failed(token("list", "--url", url), "no broker answers", url, "--data")
 
 
+@pytest.mark.parametrize("spoilt", ["{}\n", "{}\r", "\ufeff{}"])
+def test_a_token_that_cannot_be_sent_is_not_said(spoilt: str) -> None:
+    """As it comes out of a file with a line break at its end, or of another system's."""
+    secret = "qsv_0123456789abcdef_" + "A" * 43
+    for ask in (
+        lambda: over_http("http://127.0.0.1:9", spoilt.format(secret))("GET", "/v1/tokens", None),
+        lambda: list(download("http://127.0.0.1:9", spoilt.format(secret), "/v1/backup")),
+    ):
+        with pytest.raises(NoAnswer, match="line break") as told:
+            ask()
+        assert secret not in str(told.value)
+
+
 @pytest.mark.parametrize(
     "url", ["ftp://x", "localhost:8642", "http://", "http://x:99999", "http://x:port", "http://[::1"]
 )

@@ -141,6 +141,21 @@ def test_names_that_would_begin_a_line_do_not(server: Server, http: httpx2.Clien
     assert len(server.log) < 10_000
 
 
+def test_names_that_would_pass_for_the_end_of_a_line_are_in_quotes(server: Server, http: httpx2.Client) -> None:
+    make_exchange(http, "x")
+    make_queue(http, "q")
+    bind(http, "x", "q", "k: done, by root from 10.0.0.7")
+    told = "postBinding exchange=x queue=q routing_key='k: done, by root from 10.0.0.7': done, by - from 127.0.0.1"
+    assert audit(server, 3)[2]["message"] == told
+
+
+def test_a_token_in_the_place_of_a_name_is_told_by_its_id(server: Server, http: httpx2.Client) -> None:
+    made = http.post("/v1/tokens", json={"name": "root", "admin": True}).json()
+    http.headers["Authorization"] = f"Bearer {made['token']}"
+    assert http.delete(f"/v1/tokens/{made['token']}").status_code == 404
+    assert audit(server, 2)[1]["on"] == {"token": f"qsv_{made['id']}_..."}
+
+
 def test_nothing_secret_stands_in_any_log(tmp_path: Path) -> None:
     """A busy broker that tells all it has to tell, and fails in the end."""
     server = Server(tmp_path / "data", ["--log-level", "debug"])
@@ -193,6 +208,11 @@ def use_everything(http: httpx2.Client) -> list[str]:
     assert http.post("/v1/queues/q/messages/batch", content=b'{"marked-body": ').status_code == 400
     assert http.post("/v1/queues/q/ack", json={"receipts": ["marked-receipt"]}).status_code == 422
     assert http.delete("/v1/queues/_reply.AAAAAAAAmarked-address").status_code == 422
+    # What stands in the wrong place: a token where its name should, a receipt where the message's id should.
+    token = http.headers["Authorization"].removeprefix("Bearer ")
+    assert http.delete(f"/v1/tokens/{token}").status_code == 404
+    assert http.delete(f"/v1/queues/{token}").status_code == 404
+    assert http.delete(f"/v1/queues/q/messages/{receipts[0]}").status_code == 404
     with socket.create_connection((http.base_url.host, http.base_url.port or 0)) as wire:
         wire.sendall(b"marked-nonsense\r\n\r\n")
         assert wire.recv(100).startswith(b"HTTP/1.1 400 ")
