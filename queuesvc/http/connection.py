@@ -61,6 +61,9 @@ NOT_PLAIN: Final = frozenset({b"connection", b"expect", b"transfer-encoding", b"
 KEEP_ALIVE: Final = (b"connection", b"keep-alive")
 """But this says only what goes without saying."""
 
+SPACE: Final = b" \t"
+"""What may stand around a header's value and is none of it (RFC 9110 §5.5). The parser leaves what is behind it."""
+
 NOT_HTTP: Final = malformed("not an HTTP request")
 
 TOO_MUCH_HELD: Final = "too much is coming in slowly"
@@ -175,7 +178,7 @@ class Connection(HttpToolsProtocol):
         """One of its headers. What follows a body as a trailer is nobody's, and may not pass for one of them."""
         if not self.in_head:
             return
-        name = name.lower()
+        name, value = name.lower(), value.rstrip(SPACE)
         self.headers.append((name, value))
         if name == b"content-length":
             self.declared_bytes = value

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -72,6 +73,37 @@ def test_pipelined_requests_are_answered_in_order(shared_server: Server) -> None
         until=2,
     )
     assert [status for status, _, _ in answers] == [200, 404]
+
+
+def test_space_around_a_value_is_none_of_it(shared_server: Server, shared: httpx2.Client, queue: str) -> None:
+    """On either side, as RFC 9110 (§5.5) has it: the parser leaves what is behind it."""
+    head = (
+        b"POST /v1/queues/%b/messages HTTP/1.1\r\nHost: \t localhost \r\nOrigin: http://localhost \r\n"
+        b"Idempotency-Key: one \t\r\nMessage-Header-Shop: web \t \r\nContent-Type: text/plain \r\n" % queue.encode()
+    )
+    sized = head + b"Content-Length: 5 \r\n\r\nhello"
+    chunked = head + b"Transfer-Encoding: chunked \r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    spaceless = re.sub(rb"[ \t]+\r\n", b"\r\n", sized).replace(b": \t ", b": ")
+    answers = talk(shared_server, sized + chunked + spaceless, until=3)
+    assert [status for status, _, _ in answers] == [201, 200, 200], answers
+    [message] = shared.post(f"/v1/queues/{queue}/receive").json()["messages"]
+    assert (message["content_type"], message["headers"], message["body"]) == ("text/plain", {"shop": "web"}, "hello")
+
+
+def test_who_expects_to_be_told_to_go_on_is_told_so_with_space_around_it(shared_server: Server, queue: str) -> None:
+    head = (
+        b"POST /v1/queues/%b/messages HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue \r\nContent-Length: 1\r\n\r\n"
+    )
+    with socket.create_connection((shared_server.host, shared_server.port), timeout=20) as wire:
+        wire.sendall(head % queue.encode())
+        with wire.makefile("rb") as stream:
+            told = read_answer(stream)
+            assert told is not None
+            assert told[0] == 100
+            wire.sendall(b"x")
+            answer = read_answer(stream)
+            assert answer is not None
+            assert answer[0] == 201
 
 
 def bodies(shared: httpx2.Client, queue: str) -> list[str]:
