@@ -10,12 +10,13 @@ from queuesvc.broker.broker import Broker
 from queuesvc.broker.line import BACKLOG_BYTES, BACKLOG_COMMANDS, BATCH_BYTES
 from queuesvc.domain import commands as c
 from queuesvc.domain.errors import Code, Refused
-from queuesvc.domain.replies import Page, Published, Received, Reply
+from queuesvc.domain.replies import Page, Published, Received
 from queuesvc.store.sqlite.store import SqliteStore
 from tests.support.brokers import (
     ack,
     bodies,
     commits_held_up,
+    fill_the_line,
     make_queue,
     publish,
     receipts,
@@ -113,16 +114,6 @@ async def test_the_meter_counts_what_happened(broker: Broker) -> None:
     meter = broker.meter
     assert (meter.published, meter.delivered, meter.acked, meter.nacked, meter.commit_failures) == (3, 3, 2, 1, 0)
     assert sum(meter.batch_commands.counts) == sum(meter.commit_seconds.counts) == meter.commits
-
-
-def fill_the_line(broker: Broker, command: c.Command) -> list[asyncio.Future[Reply]]:
-    """Submit until it is refused; returns the answers of those that were not."""
-    line: list[asyncio.Future[Reply]] = []
-    while True:
-        try:
-            line.append(broker.submit(command))
-        except Refused:
-            return line
 
 
 # --- the bounds --------------------------------------------------------------------

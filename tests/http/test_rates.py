@@ -1,5 +1,6 @@
 """The limits of each token: requests and messages a second, connections, waits."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
@@ -9,10 +10,16 @@ import httpx2
 import pytest
 
 from queuesvc.broker.tokens import EVERYTHING
-from queuesvc.domain.errors import Refused
+from queuesvc.domain import commands as c
+from queuesvc.domain.errors import Code, Refused
+from queuesvc.http.app import create_app
+from queuesvc.http.data.wire import Request
 from queuesvc.http.rates import Bucket, Rates, TokenLimits
+from queuesvc.store.sqlite.store import SqliteStore
 from tests.conftest import TIMEOUT_SECONDS, check_log
 from tests.http.wire import connect, make_queue, messages_of, put, read_answer, request_bytes, stats, wait_for_waiters
+from tests.support.brokers import fill_the_line, running
+from tests.support.brokers import make_queue as make_queue_of
 from tests.support.problems import refused
 from tests.support.server import Server
 
@@ -180,3 +187,38 @@ def test_too_many_connections_of_a_token_are_refused(way: dict[str, str], tmp_pa
                     assert answer is not None
                     assert answer[0] == 429
         assert http.get("/v1/queues").status_code == 200
+
+
+class Asked(Request):
+    """A receive's request, of a client that stays."""
+
+    transport = None
+
+    def __init__(self, body: bytes) -> None:
+        self.query, self.headers, self.body = b"", [], body
+
+    def gone(self) -> bool:
+        return False
+
+    def watch(self, left: Callable[[], None]) -> None:
+        pass
+
+    def unwatch(self) -> None:
+        pass
+
+
+async def test_a_wait_that_is_refused_at_once_counts_for_nothing(tmp_path: Path) -> None:
+    """There is no room in the line for what it acknowledges: so it does not wait, either."""
+    async with running(SqliteStore(tmp_path / "data")) as broker:
+        await make_queue_of(broker, "q")
+        app = create_app(broker, rates=TokenLimits(waits_per_token=1).rates())
+        call = app.data.find("POST", "/v1/queues/q/receive")
+        assert call is not None
+        line = fill_the_line(broker, c.Tick())
+        for _ in range(3):
+            with pytest.raises(Refused) as refusal:
+                call.begin(Asked(b'{"ack":[],"wait_seconds":60}'))
+            assert refusal.value.code is Code.UNAVAILABLE
+        await asyncio.gather(*line)
+        work, make_answer = call.begin(Asked(b'{"ack":[],"wait_seconds":0.001}'))
+        assert make_answer(await work).status == 200

@@ -1,5 +1,6 @@
 """Brokers and stores inside the test's own process, and the commands to feed them."""
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
@@ -8,8 +9,9 @@ from pathlib import Path
 from queuesvc.broker.broker import Broker
 from queuesvc.broker.clock import Clock
 from queuesvc.domain import commands as c
+from queuesvc.domain.errors import Refused
 from queuesvc.domain.model import Envelope, QueueSettings, QueueStats, QueueView
-from queuesvc.domain.replies import Published, Received, Settled
+from queuesvc.domain.replies import Published, Received, Reply, Settled
 from queuesvc.store.sqlite.store import SqliteStore
 
 PROPERTIES = '"content_type":"text/plain","headers":{},"priority":0,"group":null,"correlation_id":null,"reply_to":null'
@@ -128,3 +130,13 @@ async def stats_of(broker: Broker, queue: str) -> QueueStats:
     view = await broker.ask(c.GetQueue(queue))
     assert isinstance(view, QueueView)
     return view.stats
+
+
+def fill_the_line(broker: Broker, command: c.Command) -> list[asyncio.Future[Reply]]:
+    """Submit until it is refused; returns the answers of those that were not."""
+    line: list[asyncio.Future[Reply]] = []
+    while True:
+        try:
+            line.append(broker.submit(command))
+        except Refused:
+            return line

@@ -65,13 +65,18 @@ class Receiving:
         )
         if raw:
             _check_raw(options)
+        end = self._rates.wait(asked.grant) if self._rates is not None and options.wait_ms else None
         work: Awaitable[Any]
         make_answer: Callable[[str, Any], Answer]
-        end = self._rates.wait(asked.grant) if self._rates is not None and options.wait_ms else None
-        if options.ack is not None:
-            work, make_answer = self._acknowledge(options.ack, command, options.wait_ms, asked), self._acknowledged
-        else:
-            work, make_answer = self._wait(command, options.wait_ms, asked), self._raw if raw else self._json
+        try:
+            if options.ack is not None:
+                work, make_answer = self._acknowledge(options.ack, command, options.wait_ms, asked), self._acknowledged
+            else:
+                work, make_answer = self._wait(command, options.wait_ms, asked), self._raw if raw else self._json
+        except Refused:
+            if end is not None:
+                end()
+            raise
         return work if end is None else until(end, work), partial(make_answer, queue)
 
     def _acknowledge(
