@@ -15,8 +15,9 @@ Need = tuple[Permission, str]
 def needs(command: c.Command) -> Iterator[Need]:
     """Every permission that this command needs, each on the name that goes with it (`""` for those without).
 
-    An `Unbind` names nothing: who submits it looks up the binding, and needs what a `Bind` would. What the
-    broker does for itself needs nothing.
+    An `Unbind` names nothing: who submits it looks up the binding, and needs what a `Bind` would. A `PatchQueue` of the
+    dead letters' key does not name their exchange: it needs what one that names it would. What the broker does for
+    itself needs nothing.
     """
     match command:
         case c.PutExchange(exchange):

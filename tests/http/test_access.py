@@ -196,11 +196,13 @@ def test_the_document_says_so(guarded: Guarded) -> None:
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 
 
-def test_who_may_not_call_need_not_send_the_body(guarded: Guarded) -> None:
+@pytest.mark.parametrize("verb", ["messages/batch", "messages", "receive", "ack"])
+@pytest.mark.parametrize("count", [100_000, 10_000_000])
+def test_who_may_not_call_need_not_send_the_body(guarded: Guarded, verb: str, count: int) -> None:
     """Where bodies may be large they are not waited for."""
     with closing(connect(guarded.holders.server.url)) as connection:
-        head = {"Content-Length": str(10_000_000)}
-        connection.sendall(request_bytes(f"/v1/queues/{THERE}/messages/batch", headers=head))
+        head = {"Content-Length": str(count)}
+        connection.sendall(request_bytes(f"/v1/queues/{THERE}/{verb}", headers=head))
         answer = read_answer(connection)
     assert answer is not None
     assert answer[0] == 401

@@ -169,6 +169,13 @@ def test_where_dead_letters_and_strays_go_needs_publish_there(root: httpx2.Clien
         assert private in answer.json()["detail"]
     assert root.get(f"/v1/queues/{queue}").status_code == 404
     assert root.get(f"/v1/queues/{stem}.there").json()["dead_letter_exchange"] is None
+    # Where they go behind an exchange that somebody else named is told by their key.
+    assert root.patch(f"/v1/queues/{stem}.there", json=dlx).status_code == 200
+    key = {"dead_letter_routing_key": "k"}
+    refused(http.patch(f"/v1/queues/{stem}.there", json=key), 403, "forbidden", permission="publish")
+    assert http.patch(f"/v1/queues/{stem}.there", json={"lease_seconds": 5}).status_code == 200
+    assert http.patch(f"/v1/queues/{stem}.there", json={**key, "dead_letter_exchange": None}).status_code == 200
+    assert http.patch(f"/v1/queues/{stem}.there", json=key).status_code == 200
     own = {"dead_letter_exchange": exchange}
     assert http.put(f"/v1/queues/{queue}", json=own).status_code == 201
     assert http.put(f"/v1/exchanges/{exchange}", json={"type": "fanout"}).status_code == 201
