@@ -278,11 +278,12 @@ class Connection(HttpToolsProtocol):
     def _direct(self) -> Any:
         """The request whose head was read, if it may take the short way: a `Direct`, where uvicorn has its cycle."""
         assert self.edge is not None
-        if int(self.declared_bytes) > self.edge.plane.always_bytes:
+        body_bytes = int(self.declared_bytes)
+        if body_bytes > self.edge.plane.always_bytes:
             return None
         if self.host is None or (self.host != self.known_host and not self._is_for_us(self.host)):
             return None  # the app says what is wrong with it
-        found = self.edge.find(self.url)
+        found = self.edge.find(self.url, self.headers, body_bytes)
         return None if found is None else Direct(self, self.edge, *found, self.headers)
 
     def _is_for_us(self, host: bytes) -> bool:

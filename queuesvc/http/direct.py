@@ -26,6 +26,9 @@ CLOSE: Final = (b"connection", b"close")
 JOINED_BYTES: Final = 64 * 1024
 """Larger bodies are not copied behind their heads."""
 
+UNASKED_BYTES: Final = 64 * 1024
+"""A body that is larger is taken only from who may make the call: it is kept until it is whole."""
+
 
 class Edge:
     """What the connections of one server share: the data plane, who may call it, and what all answers bear."""
@@ -37,13 +40,18 @@ class Edge:
         self._defaults: Pairs = []
         self._default_lines = b""
 
-    def find(self, url: bytes) -> tuple[Call, bytes] | None:
-        """The call of a POST to this address, and its query; None for one that must be read with more care."""
+    def find(self, url: bytes, headers: Pairs, body_bytes: int) -> tuple[Call, bytes] | None:
+        """The call of a POST to this address, and its query; None for one that must be read with more care.
+
+        So must one with a large body that is to be refused: the app does that before the body has come.
+        """
         path, _, query = url.partition(b"?")
         if b"%" in path or b"#" in url or not url.isascii():
             return None
         call = self.plane.find("POST", path.decode("ascii"))
-        return None if call is None else (call, query)
+        if call is None or (body_bytes > UNASKED_BYTES and not call.allowed(headers)):
+            return None
+        return call, query
 
     def head(self, status: int, defaults: Pairs, headers: Pairs) -> bytes:
         """The head of an answer. `defaults` are the server's own headers: another list as soon as they change."""

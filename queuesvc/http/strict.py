@@ -17,8 +17,12 @@ def unfit(version: str, method: bytes, target: bytes, headers: Pairs) -> str | N
         return "this is no proxy"
     if not says_one_host(version, headers):
         return ONE_HOST
-    if not target.startswith(b"/") and target != b"*" and not target.lower().startswith(SCHEMES):
-        return "the address is neither a path nor an http URL"
+    if not target.startswith(b"/") and target != b"*":
+        if not target.lower().startswith(SCHEMES):
+            return "the address is neither a path nor an http URL"
+        host = target.split(b"/", 3)[2].lower()
+        if any(name == b"host" and value.lower() != host for name, value in headers):
+            return "the address is on another host than the Host header names"
     for name, value in headers:
         if name == b"transfer-encoding" and (value.lower() != b"chunked" or version == "1.0"):
             return "the only Transfer-Encoding is chunked, in HTTP/1.1"

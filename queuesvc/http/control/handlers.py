@@ -75,6 +75,10 @@ async def patch_queue(call: Call) -> Response:
     """Change settings of a queue."""
     name = call.name("queue")
     changes = (await call.document(QueueChanges)).changes()
+    if "dead_letter_routing_key" in changes and "dead_letter_exchange" not in changes:
+        # It says where dead letters go behind the exchange that the queue has: as if that were named again.
+        queue = _a(QueueView, await call.edge.broker.ask(GetQueue(name)))
+        call.require(PatchQueue(name, {"dead_letter_exchange": queue.settings.dead_letter_exchange}))
     return views.answer(views.queue(_a(QueueView, await call.submit(PatchQueue(name, changes)))))
 
 

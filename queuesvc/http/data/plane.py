@@ -5,6 +5,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from queuesvc.broker.broker import Broker
+from queuesvc.domain.errors import Refused
 from queuesvc.domain.limits import NAME, Limits, check_name
 from queuesvc.domain.tokens import Permission
 from queuesvc.http.access import Access
@@ -45,6 +46,14 @@ class Call(NamedTuple):
     check: Callable[[Pairs], object]
     body_bytes: int
     batch_bytes: int
+
+    def allowed(self, headers: Pairs) -> bool:
+        """Whether those with these headers may call it."""
+        try:
+            self.check(headers)
+        except Refused:
+            return False
+        return True
 
     def most_bytes(self, headers: Pairs) -> int:
         """The largest body that such a request may have."""
