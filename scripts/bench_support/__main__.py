@@ -60,6 +60,8 @@ def bench(
 ) -> None:
     """Measure the broker, each figure beside something run in the same minute. Takes under two minutes.
 
+    How figures change with connections, sizes, depth and so on is measured by `scripts/bench --curves`.
+
     Exit code 0, whether aims are met or not. 1: it could not be carried out.
     """
     plan = SMOKE if smoke else QUICK if quick else FULL
@@ -91,4 +93,4 @@ def bench(
 if __name__ == "__main__":
     cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     cli.command()(bench)
-    cli()
+    cli(prog_name="scripts/bench")

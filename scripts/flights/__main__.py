@@ -103,4 +103,4 @@ def _bytes_in(directory: Path) -> int:
 if __name__ == "__main__":
     cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     cli.command()(demo)
-    cli()
+    cli(prog_name="scripts/flights_demo")

@@ -18,11 +18,14 @@ OTHER_FILES = 200
 def main() -> int:
     """Prints a line for each kind; 1 where somebody was harmed."""
     parser = argparse.ArgumentParser(prog="scripts/abuse", description=__doc__)
-    parser.add_argument("kinds", nargs="*", choices=[[], *KINDS], help="which; all if none is named")
+    parser.add_argument("kinds", nargs="*", metavar="kind", help=f"all if none is named: {', '.join(KINDS)}")
     parser.add_argument("--seconds", type=float, default=LONG.seconds, help="for each kind")
     parser.add_argument("--rounds", type=int, default=LONG.rounds, help="of receives that wait")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    for kind in given.kinds:
+        if kind not in KINDS:
+            parser.error(f"there is no kind {kind!r}: there are {', '.join(KINDS)}")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     room = max(soft, hard) - OTHER_FILES if hard != resource.RLIM_INFINITY else LONG.idle

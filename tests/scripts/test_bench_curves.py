@@ -1,6 +1,7 @@
 """The curves of the bench are measured on a real broker, at every place and line, and leave nothing behind."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -74,6 +75,17 @@ def test_every_curve_in_small_is_measured(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for name in CURVES:
         check_points(name, json.loads((tmp_path / "out" / f"{name}.json").read_text()))
+
+
+def test_a_try_in_small_leaves_the_figures_in_docs_alone(tmp_path: Path) -> None:
+    measured = Path("docs/curves/connections.json")
+    before = measured.read_bytes()
+    command = [sys.executable, "-m", "scripts.bench_support.curves", "connections", "--smoke", "--no-plots"]
+    env = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.name for path in tmp_path.glob("curves-smoke-*/*")] == ["connections.json"]
+    assert measured.read_bytes() == before
 
 
 def test_a_curve_that_there_is_not_is_refused(tmp_path: Path) -> None:

@@ -80,7 +80,13 @@ def curves(
         str, typer.Argument(metavar="[NAMES]", help=f"Some of these, parted by commas: {', '.join(CURVES)}.")
     ] = ",".join(CURVES),
     smoke: Annotated[bool, typer.Option("--smoke", help="A few requests each: does it work? Seconds.")] = False,
-    output: Annotated[Path, typer.Option(help="Where the plots and their points go.")] = FOLDER,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the plots and their points go.",
+            show_default=f"{FOLDER}, and with --smoke a temporary folder",
+        ),
+    ] = None,
     directory: Annotated[Path | None, typer.Option(help="Store below this folder, on the disk to be measured.")] = None,
     draw_only: Annotated[
         bool, typer.Option("--draw-only", help="Measure nothing: draw again what was measured.")
@@ -96,6 +102,9 @@ def curves(
     if len(chosen) < len(asked):
         raise typer.BadParameter(f"{names}: there are {', '.join(CURVES)}")
     console = make_console()
+    if output is None:
+        # What proves no more than that it works must not take the place of what was measured.
+        output = Path(tempfile.mkdtemp(prefix="curves-smoke-")) if smoke else FOLDER
     output.mkdir(parents=True, exist_ok=True)
     if not draw_only:
         try:
@@ -148,4 +157,4 @@ def _render(document: dict[str, Any]) -> str:
 if __name__ == "__main__":
     cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     cli.command()(curves)
-    cli()
+    cli(prog_name="scripts/bench --curves")
