@@ -79,7 +79,7 @@ def test_a_body_that_comes_byte_by_byte(shared_server: Server, shared: httpx2.Cl
             201,
             False,
         ),
-        (b"POST http://localhost/v1/queues/%b/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx", 201, False),
+        (b"POST http://[::1]/v1/queues/%b/messages HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 1\r\n\r\nx", 201, False),
         (b"POST /v1/queues/%b/message%%73 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx", 201, False),
         (b"POST /v1/queues/%b/messages#x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx", 201, False),
         (b"POST /v1/queues/%b/messages HTTP/1.1\r\nHost: localhost\r\n\r\n", 201, False),
