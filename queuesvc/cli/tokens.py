@@ -60,7 +60,7 @@ def make_tokens(offline: Offline) -> typer.Typer:
         """Make a token and print it: it is shown this once."""
         named: dict[str, object] = {"publish": publish or [], "consume": consume or [], "manage": manage or []}
         wanted = {"name": name, **named, "admin": admin, "metrics": metrics, "expires_seconds": expires_seconds}
-        with _asking(url, token, data, offline) as ask:
+        with _asking(url, token, data, offline, make=True) as ask:
             if expires_seconds is not None and not math.isfinite(expires_seconds):  # JSON has no word for it
                 raise NoAnswer("expires_seconds: must be a finite number; leave it out for a token without an end")
             made = _done(ask("POST", "/v1/tokens", wanted))
@@ -102,9 +102,15 @@ def make_tokens(offline: Offline) -> typer.Typer:
 
 
 @contextmanager
-def _asking(url: str | None, token: str | None, data: Path | None, offline: Offline) -> Iterator[Ask]:
-    """Whom to ask. What cannot be asked ends the program with a line that says what to do."""
+def _asking(
+    url: str | None, token: str | None, data: Path | None, offline: Offline, *, make: bool = False
+) -> Iterator[Ask]:
+    """Whom to ask. What cannot be asked ends the program with a line that says what to do; so does a directory
+    that is not there, unless one may be made.
+    """
     try:
+        if data is not None and not make and not data.exists():
+            raise NoAnswer(f"there is no {data}: --data names the directory of a broker")
         with nullcontext(over_http(url or DEFAULT_URL, token)) if data is None else offline(data) as ask:
             yield ask
     except NoAnswer as problem:

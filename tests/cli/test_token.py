@@ -102,6 +102,9 @@ def test_what_it_says_where_it_cannot_be_done(server: Server, tmp_path: Path) ->
     taken = tmp_path / "taken"
     taken.write_text("a file")
     failed(token("list", "--data", taken), str(taken))
+    for verb in (["list"], ["revoke", "t"]):
+        failed(token(*verb, "--data", tmp_path / "slip"), f"there is no {tmp_path / 'slip'}")
+    assert not (tmp_path / "slip").exists(), "nothing is made by looking for a token"
     server.stop()
     failed(token("list", "--url", url), "no broker answers", url, "--data")
 
