@@ -104,7 +104,7 @@ def curves(
     console = make_console()
     if output is None:
         # What proves no more than that it works must not take the place of what was measured.
-        output = Path(tempfile.mkdtemp(prefix="curves-smoke-")) if smoke else FOLDER
+        output = Path(tempfile.mkdtemp(prefix="curves-smoke-")) if smoke and not draw_only else FOLDER
     output.mkdir(parents=True, exist_ok=True)
     if not draw_only:
         try:
