@@ -49,8 +49,6 @@ def depth(bench: Bench) -> None:
         bystander = Bystander(bench, deep)
         bystander.alone()
         with Caller(deep) as ours:
-            for state in (READY, DEAD):
-                bystander.purge(ours, state, _count(bench, state))
             bystander.delete(ours, DELAYED, _count(bench, DELAYED))
 
 

@@ -32,24 +32,11 @@ FIGURES: dict[str, str | None] = {
     "batch_consume": None,
     "raw_sqlite": None,
     "fsync": None,
-    "depth_fill": None,
-    "depth_delayed_slowest": None,
-    "idle_all": None,
-    "start_all": None,
-    "start_all_cpu": None,
-    "purge_ready": None,
-    "purge_dead": None,
-    "delete_delayed": None,
 }
 for column in COLUMNS:
     FIGURES[f"topic_{column}"] = None
     if column != "single_latency":  # what comes from a deep queue was published long ago
         FIGURES[f"deep_{column}"] = None
-for state in ("ready", "leased", "dead", "groups", "blocked", "delayed"):
-    FIGURES[f"depth_{state}_memory"] = "value" if state == "ready" else None
-    FIGURES |= dict.fromkeys((f"depth_{state}_{most}{of}" for most in (1, 100) for of in ("", "_cpu")), "ratio")
-for doing in ("alone", "purge_ready", "purge_dead", "delete_delayed"):
-    FIGURES |= dict.fromkeys(f"bystander_{which}_{doing}" for which in ("p50", "p99", "longest"))
 
 
 def stats(http: httpx2.Client, queue: str) -> dict[str, Any]:

@@ -125,6 +125,11 @@ def test_the_deep_bench_in_small_tells_of_each_state(tmp_path: Path) -> None:
     done = subprocess.run([*command, "--directory", str(tmp_path)], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(file.read_text())["figures"]
+    assert {"depth_fill", "depth_delayed_slowest", "idle_all", "start_all", "delete_delayed"} <= figures.keys()
+    for state in ("ready", "leased", "dead", "groups", "blocked", "delayed"):
+        assert figures[f"depth_{state}_memory"]["rounds"]
+        for of in ("1", "100", "1_cpu", "100_cpu"):
+            assert figures[f"depth_{state}_{of}"]["aim"]["of"] == "ratio"
     for state in ("ready", "delayed", "leased", "dead", "blocked"):
         for of in ("large_{}_slowest", "large_{}_memory", "idle_{}", "start_{}", "purge_{}", "bystander_p99_purge_{}"):
             assert figures[of.format(state)]["rounds"], of

@@ -28,6 +28,7 @@ def unread_bytes(transport: Any) -> int:
     size: int = transport.get_write_buffer_size()
     try:
         queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0" * 4)
-    except OSError:
-        return size  # a connection that is over, or a system that does not tell
+    except (OSError, ValueError, AttributeError):
+        # A connection that is over: its socket is closed, or (with TLS) it has none any more. Or a system does not tell.
+        return size
     return size + int(struct.unpack("i", queued)[0])
