@@ -38,6 +38,12 @@ def process_seconds(pid: int) -> float:
         return 0.0
 
 
+def thread_seconds(pid: int) -> dict[int, float]:
+    """Processor time that each thread of a process has used so far."""
+    tasks = Path(f"/proc/{pid}/task")
+    return {int(task.name): int((task / "schedstat").read_text().split()[0]) / 1e9 for task in tasks.iterdir()}
+
+
 def _busy_seconds() -> float:
     try:
         numbers = list(map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]))

@@ -30,10 +30,18 @@ def test_a_sample_belongs_to_the_innermost_stage(stack: str, stage: str) -> None
     assert stage_of(stack.split(";")) == stage
 
 
-def test_a_thread_that_waits_has_no_share() -> None:
-    waiting = "Thread.run (threading.py:1);_connection_worker_thread (aiosqlite/core.py:59)"
-    found = shares([f"{waiting} 900", f"{LOOP} 3", f"{WRITER};transact (write.py:1) 1"])
-    assert found == {"event loop and kernel: wait, read": 0.75, "COMMIT: SQLite's log and its fsync": 0.25}
+def test_each_thread_s_time_is_divided_among_its_own_samples() -> None:
+    loop, writer = "thread (7): MainThread", "thread (8): Thread-1"
+    lines = [
+        f"{writer};Thread.run (threading.py:1);_connection_worker_thread (aiosqlite/core.py:59) 900",  # it waits
+        f"{writer};{WRITER};transact (write.py:1) 5",
+        f"{loop};{LOOP} 3",
+        f"{loop};{LOOP};Direct._answer (d.py:1);Direct._write (d.py:2) 9",
+    ]
+    found = shares(lines, {7: 8.0, 8: 2.0, 9: 0.5})
+    assert found == pytest.approx(
+        {"event loop and kernel: wait, read": 0.2, "send": 0.6, "COMMIT: SQLite's log and its fsync": 0.2}
+    )
 
 
 def test_the_functions_that_stages_are_told_by_are_there() -> None:
