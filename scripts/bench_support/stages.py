@@ -2,8 +2,8 @@
 
 The time a message and each thread's part of it are the kernel's own figures; how a thread's time is divided tells a
 sampler (py-spy). It looks without stopping the broker, so one look in eight finds a stack on the move and counts for
-nothing. (One that stops it finds a fifth of all time in a call that takes half a microsecond: not where the threads were, but
-where they come to a halt.)
+nothing. (One that stops it finds a fifth of all time in a call that takes half a microsecond: not where the threads
+were, but where they come to a halt.)
 """
 
 import re
@@ -99,14 +99,14 @@ def shares(lines: Iterable[str], seconds: Mapping[int, float]) -> dict[str, floa
     for line in lines:
         stack, _, count = line.rstrip().rpartition(" ")
         thread, *frames = stack.split(";")
-        stage = stage_of(frames) if frames else None
-        if stage is not None:
-            found.setdefault(int(THREAD.findall(thread)[0]), Counter())[stage] += int(count)
+        there = stage_of(frames) if frames else None
+        if there is not None:
+            found.setdefault(int(THREAD.findall(thread)[0]), Counter())[there] += int(count)
     parts: defaultdict[str, float] = defaultdict(float)
-    total = sum(seconds[thread] for thread in found)
-    for thread, stages in found.items():
-        for stage, count in stages.items():
-            parts[stage] += count / stages.total() * seconds[thread] / total
+    total = sum(seconds[thread_id] for thread_id in found)
+    for thread_id, stages in found.items():
+        for stage, samples in stages.items():
+            parts[stage] += samples / stages.total() * seconds[thread_id] / total
     return dict(parts)
 
 

@@ -29,6 +29,6 @@ def unread_bytes(transport: Any) -> int:
     try:
         queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0" * 4)
     except (OSError, ValueError, AttributeError):
-        # A connection that is over: its socket is closed, or (with TLS) it has none any more. Or a system does not tell.
+        # A connection that is over: its socket is closed or, with TLS, not there any more. Or a system does not tell.
         return size
     return size + int(struct.unpack("i", queued)[0])
