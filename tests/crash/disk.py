@@ -5,6 +5,7 @@ What was synced is there after the next mount, all else may be gone. Needs the r
 
 import fcntl
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -105,10 +106,11 @@ def why_not() -> str:
     return ""
 
 
-def _run(*command: str) -> None:
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError:
-        raise CannotMount(f"there is no {command[0]}") from None
+def _run(name: str, *arguments: str) -> None:
+    # What only root may do is not on everybody's path.
+    program = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if program is None:
+        raise CannotMount(f"there is no {name}")
+    ran = subprocess.run([program, *arguments], capture_output=True, text=True)
     if ran.returncode:
-        raise CannotMount(f"{command[0]}: {ran.stderr.strip()}")
+        raise CannotMount(f"{name}: {ran.stderr.strip()}")
