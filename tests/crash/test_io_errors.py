@@ -75,6 +75,16 @@ class Client:
         self.server.kill()
 
 
+def serves(server: Server) -> None:
+    """It starts, takes a call and ends well."""
+    try:
+        with httpx2.Client(base_url=server.start().url) as http:
+            assert http.put("/v1/queues/q", json={}).status_code == 201
+        assert server.stop() == 0
+    finally:
+        server.close()
+
+
 @pytest.fixture
 def client(server: Server, http: httpx2.Client) -> Client:
     assert http.put("/v1/queues/q", json={"lease_seconds": 3600}).status_code == 201
@@ -282,13 +292,7 @@ def test_a_start_that_fails_is_a_line_and_the_next_one_starts(
     said = refused_start(python, data)
     assert "can't open the store" in said
     assert words in said
-    server = Server(data)
-    try:
-        with httpx2.Client(base_url=server.start().url) as http:
-            assert http.put("/v1/queues/q", json={}).status_code == 201
-        assert server.stop() == 0
-    finally:
-        server.close()
+    serves(Server(data))
 
 
 @pytest.mark.slow
@@ -304,13 +308,7 @@ def test_a_directory_whose_own_name_is_not_on_the_disk_is_not_begun_in(tmp_path:
 @pytest.mark.slow
 def test_a_file_system_that_knows_no_fsync_of_directories_is_no_bad_disk(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    server = Server(tmp_path / "data", python=python_that_fails(tmp_path, "fsync", "EINVAL", tmp_path / "data"))
-    try:
-        with httpx2.Client(base_url=server.start().url) as http:
-            assert http.put("/v1/queues/q", json={}).status_code == 201
-        assert server.stop() == 0
-    finally:
-        server.close()
+    serves(Server(tmp_path / "data", python=python_that_fails(tmp_path, "fsync", "EINVAL", tmp_path / "data")))
 
 
 @pytest.mark.parametrize(

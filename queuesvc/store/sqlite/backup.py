@@ -18,11 +18,11 @@ import tempfile
 import threading
 from pathlib import Path
 from typing import BinaryIO, Final
-from urllib.parse import quote
 
 from queuesvc.store.interface import StoreUnavailable
 from queuesvc.store.sqlite.migrations import APPLICATION_ID
 from queuesvc.store.sqlite.opening import reading
+from queuesvc.store.sqlite.readers import alone, with_log
 from queuesvc.store.sqlite.statements import SQL
 
 PREFIX: Final = "backup-"
@@ -102,7 +102,7 @@ def copy_store(
             raise StoreUnavailable("the broker is shutting down")
         _check_room(copy, kept_free)
 
-    opened = reading(source) if at_rest else contextlib.closing(_reading(source))
+    opened = reading(source) if at_rest else contextlib.closing(with_log(source))
     with opened as old, contextlib.closing(_writing(copy)) as new:
         # Holds what is read at one moment, from the first page to the last.
         old.execute("BEGIN")
@@ -113,14 +113,14 @@ def copy_store(
     with copy.open("rb") as file:
         os.fsync(file.fileno())
     check_copy(copy)
-    with contextlib.closing(_alone(copy)) as new:
+    with contextlib.closing(alone(copy)) as new:
         if new.execute(SQL["get_meta"]).fetchone() != epoch:
             raise sqlite3.DatabaseError("the copy is of another moment than was read")
 
 
 def check_copy(copy: Path) -> None:
     """Whether a file is a queuesvc store whose pages are all right. Raises `sqlite3.DatabaseError`."""
-    with contextlib.closing(_alone(copy)) as connection:
+    with contextlib.closing(alone(copy)) as connection:
         if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise sqlite3.DatabaseError("this is no queuesvc store")
         if (said := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
@@ -132,15 +132,6 @@ def _check_room(copy: Path, wanted: int) -> None:
     free = disk.f_bavail * disk.f_frsize
     if free < wanted:
         raise StoreUnavailable(f"a backup needs {wanted >> 20} MiB on the disk, of which {free >> 20} MiB are free")
-
-
-def _reading(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
-
-
-def _alone(path: Path) -> sqlite3.Connection:
-    """For a file that nobody writes and that has no log."""
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, isolation_level=None)
 
 
 def _writing(path: Path) -> sqlite3.Connection:

@@ -10,14 +10,13 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from queuesvc.store.interface import Durability, StoreRefused
 from queuesvc.store.sqlite import migrations, wal
 from queuesvc.store.sqlite.failures import DAMAGED
+from queuesvc.store.sqlite.readers import alone, with_log
 from queuesvc.store.sqlite.statements import SQL
 
-BUSY_SECONDS: Final = 5.0
 CHUNK_BYTES: Final = 1024 * 1024
 BACK: Final = (
     "if that can't be done, keep a copy of the directory and go on from a backup (queuesvc restore), because the file "
@@ -63,9 +62,9 @@ def _refuse_older(path: Path, connection: sqlite3.Connection) -> None:
     """What the file holds came from its log: a log that makes it older is not the one that belongs there."""
     if not has_log(path):
         return
-    with contextlib.closing(_alone(path)) as alone:
+    with contextlib.closing(alone(path)) as file:
         try:
-            before = alone.execute(SQL["get_meta"]).fetchone()
+            before = file.execute(SQL["get_meta"]).fetchone()
         except sqlite3.Error:
             return  # not made yet, or in the middle of a checkpoint that a crash cut off
     now = connection.execute(SQL["get_meta"]).fetchone()
@@ -78,7 +77,7 @@ def _refuse_older(path: Path, connection: sqlite3.Connection) -> None:
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection to a store's file, with its log, by which nothing is written."""
     # Without a log nothing need be made beside the file, and it can lie where nothing may be written.
-    connection = _connect(path) if has_log(path) else _alone(path)
+    connection = with_log(path) if has_log(path) else alone(path)
     try:
         yield connection
     finally:
@@ -91,20 +90,11 @@ def has_log(path: Path) -> bool:
     return log.exists() and log.stat().st_size > 0
 
 
-def _connect(path: Path, more: str = "") -> sqlite3.Connection:
-    uri = f"file:{quote(str(path))}?mode=ro{more}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
-
-
-def _alone(path: Path) -> sqlite3.Connection:
-    return _connect(path, "&immutable=1")
-
-
 def close_untouched(connection: sqlite3.Connection, path: Path) -> None:
     """Close a connection that writes so that nothing is: the last one to close would bring the log into the file."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(sqlite3.Error):  # there may be nothing yet
-            other = stack.enter_context(contextlib.closing(_connect(path)))
+            other = stack.enter_context(contextlib.closing(with_log(path)))
             other.execute("PRAGMA schema_version").fetchone()
         connection.close()
 

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
-from urllib.parse import quote
 
 import aiosqlite
 
@@ -23,7 +22,7 @@ from queuesvc.domain.model import Content
 from queuesvc.domain.receipts import Receipts
 from queuesvc.domain.replies import Received, Reply
 from queuesvc.store.interface import Applied, Durability, Opened, StoreBroken, StoreRefused, StoreUnavailable, Waiting
-from queuesvc.store.sqlite import folder, opening, rows, upkeep
+from queuesvc.store.sqlite import folder, opening, readers, rows, upkeep
 from queuesvc.store.sqlite.backup import Backups
 from queuesvc.store.sqlite.failures import AGAIN, told, why
 from queuesvc.store.sqlite.lock import FileLock
@@ -48,7 +47,7 @@ COPIES_MOST = 10_000
 def _connect(path: Path, durability: Durability) -> sqlite3.Connection:
     """Open the one connection that writes. Runs on the writer's thread, as all that uses it does."""
     opening.look(path, durability)
-    connection = sqlite3.connect(path, isolation_level=None, timeout=opening.BUSY_SECONDS)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=readers.BUSY_SECONDS)
     try:
         opening.write_log_again(connection, path)
         if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
@@ -134,9 +133,7 @@ class SqliteStore:
             await asyncio.to_thread(writer._thread.join)
             raise
         # The machine looks contents up in the middle of a batch, which must not wait for the writer.
-        self._reader = sqlite3.connect(
-            f"file:{quote(str(self._path))}?mode=ro", uri=True, isolation_level=None, timeout=opening.BUSY_SECONDS
-        )
+        self._reader = readers.with_log(self._path)
         # Only one that has read holds the file open: see `close`.
         self._reader.execute(SQL["get_meta"]).fetchone()
         tag = await self._load()

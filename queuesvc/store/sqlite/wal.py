@@ -17,8 +17,8 @@ import struct
 import sys
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
-from urllib.parse import quote
 
+from queuesvc.store.sqlite.readers import alone
 from queuesvc.store.sqlite.statements import SQL
 from queuesvc.store.sqlite.sums import Sums, matrix_of, own_sums, sums_of
 
@@ -233,7 +233,7 @@ def _page(log: BinaryIO, whole: Log, number: int) -> bytes:
 
 def _secret(file: Path) -> tuple[int, bytes]:
     """The page in which the store's secret is, and the secret, as the file alone has them: once made both stay."""
-    connection = sqlite3.connect(f"file:{quote(str(file))}?mode=ro&immutable=1", uri=True)
+    connection = alone(file)
     try:
         (page,) = connection.execute(SQL["get_meta_page"]).fetchone()
         secret, *_ = connection.execute(SQL["get_meta"]).fetchone()
