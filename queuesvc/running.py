@@ -87,7 +87,6 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     limits = settings.limits.limits()
     broker = Broker(SqliteStore(settings.data, limits, settings.reserve_bytes, settings.durability, settings.wal_bytes))
     signals = Signals()
-    gc.disable()  # building the machine makes millions of objects, and no garbage
     await broker.open()
     _settle_interpreter()
     app = create_app(broker, limits, Guard((settings.host, *settings.allowed_hosts)), _token_limits(settings).rates())
